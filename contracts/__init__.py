@@ -1,0 +1,1 @@
+"""The wire and the rules that every side shares."""

@@ -1,0 +1,1 @@
+"""Carriers of events: in process, Redis, MQTT."""

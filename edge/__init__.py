@@ -1,0 +1,1 @@
+"""The instrument side: watch, register, send, receive."""

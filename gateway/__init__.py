@@ -1,0 +1,1 @@
+"""The compute side: receive, remember, launch, send back."""

@@ -1,0 +1,1 @@
+"""Image pipelines, how they are plugged in and run."""
