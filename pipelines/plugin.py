@@ -1,0 +1,85 @@
+"""What a pipeline is: a topic, a few words about itself, and ``run``.
+
+A plug-in sees no bus, no HTTP and no job: it gets a file and an empty folder, and says what it made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+ENTRY_POINTS = "cytobus.pipelines"
+"""The entry-point group in which a package names its pipelines: ``only-file = "my_package:MyPipeline"``."""
+
+
+class BadInput(Exception):  # noqa: N818 - it says what is wrong with the file, not with the program
+    """This file can never be processed: trying again is of no use. The text is shown to the operator."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting of a pipeline that a task may change (``ModelParameters`` of the task)."""
+
+    kind: type[bool] | type[int] | type[float] | type[str]
+    default: bool | int | float | str
+    description: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """One file to be processed."""
+
+    image: Path
+    """The input; to be read only."""
+    folder: Path
+    """Empty and private to this run. What is written here and named in the result is delivered."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the task, as text (the wire carries nothing else); see ``setting``."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What is known of the file: plate, well, field, channel, laboratory, operator …"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a pipeline has made of a file."""
+
+    outputs: tuple[str, ...] = ()
+    """Names of files in the work's folder, in the order in which they are to be listed."""
+    results: str = ""
+    """Short text for the operator and for programs (JSON where it has structure)."""
+    qc_flags: str = ""
+    """Comma-separated warnings about the image; empty or ``passed`` when there are none."""
+
+
+@runtime_checkable
+class Pipeline(Protocol):
+    """A plug-in. It is made without arguments, once in each worker process, and called many times."""
+
+    topic: str
+    name: str
+    description: str
+    parameters: Mapping[str, Parameter]
+
+    def run(self, work: Work) -> Result:
+        """Process one file. ``BadInput`` ends the job; any other exception is tried again a few times."""
+        ...
+
+
+def setting(work: Work, parameters: Mapping[str, Parameter], name: str) -> bool | int | float | str:
+    """The typed value of a parameter: the task's if it gives one, else the default.
+
+    Raises ``BadInput`` when the task's text is not of the declared kind.
+    """
+    parameter = parameters[name]
+    text = work.parameters.get(name)
+    if text is None or text == "":
+        return parameter.default
+    try:
+        if parameter.kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+        return parameter.kind(text)
+    except (KeyError, ValueError):
+        raise BadInput(
+            f"parameter {name!r} of the task is {text!r}, which is not a {parameter.kind.__name__}; "
+            f"correct the task's ModelParameters (default: {parameter.default})"
+        ) from None
