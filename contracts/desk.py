@@ -1,0 +1,133 @@
+"""A desk: takes jobs that wait in one state, so many at a time, and deals with each.
+
+The list of waiting things is the truth, a wake-up only saves waiting for the next look at it.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from contracts.errors import AppError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+def pause_after(failures: int, *, first: float = 0.2, longest: float = 30.0, chance: float) -> float:
+    """Seconds to wait after so many failures in a row: doubling, with full jitter (``chance`` in 0…1).
+
+    Source: M. Brooker, "Exponential Backoff and Jitter" (2015).
+    """
+    ceiling = min(longest, first * 2.0 ** min(failures, 30))
+    return first / 2 + chance * ceiling
+
+
+class Desk(Generic[T]):
+    """Looks for waiting things when woken or after ``every`` seconds, and hands them out to ``slots`` hands.
+
+    ``look(n)`` gives up to n waiting things, oldest first; ``name_of`` tells them apart. A thing in hand is
+    not handed out twice. ``handle`` must itself see to it that what it cannot do stops waiting (a fact, a
+    back-off); if it raises nevertheless, the thing is left alone for a growing while.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        look: Callable[[int], Awaitable[Sequence[T]]],
+        handle: Callable[[T], Awaitable[None]],
+        name_of: Callable[[T], str],
+        *,
+        slots: int = 8,
+        every: float = 5.0,
+    ) -> None:
+        self.name = name
+        self._look, self._handle, self._name_of = look, handle, name_of
+        self._slots, self._every = slots, every
+        self._wake = asyncio.Event()
+        self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
+        self._stopping = False
+        self.trouble = ""
+        """The last error of a look, empty when the last one went well; shown by health."""
+
+    def wake(self) -> None:
+        """Look soon. Harmless at any time, from the loop's own thread."""
+        self._wake.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Works while the context is open; on exit no new thing is taken and those in hand are finished."""
+        loop = asyncio.create_task(self._run(), name=f"desk {self.name}")
+        try:
+            yield
+        finally:
+            self._stopping = True
+            self._wake.set()
+            await loop
+            await asyncio.gather(*self._in_hand.values(), return_exceptions=True)
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._stopping:
+            self._wake.clear()
+            pause = self._every
+            try:
+                await self._round()
+                failures, self.trouble = 0, ""
+            except AppError as error:
+                failures += 1
+                self.trouble = str(error)
+                pause = min(pause, pause_after(failures, longest=self._every, chance=random.random()))
+                log.warning("%s: cannot look for work: %s", self.name, error)
+            except Exception as error:
+                failures += 1
+                self.trouble = f"{type(error).__name__}: {error}"
+                log.exception("%s: a look for work failed", self.name)
+            await self._rest(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        due = min([now + seconds, *self._resting.values()])
+        try:
+            async with asyncio.timeout(max(0.01, due - now)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _round(self) -> None:
+        """Hand out what waits until nothing new is found or all hands are full."""
+        while not self._stopping and len(self._in_hand) < self._slots:
+            now = asyncio.get_running_loop().time()
+            self._resting = {name: until for name, until in self._resting.items() if until > now}
+            skip = self._in_hand.keys() | self._resting.keys()
+            free = self._slots - len(self._in_hand)
+            found = await self._look(free + len(skip))
+            fresh = [thing for thing in found if self._name_of(thing) not in skip][:free]
+            for thing in fresh:
+                self._take(thing)
+            if len(fresh) < free:
+                return
+
+    def _take(self, thing: T) -> None:
+        name = self._name_of(thing)
+        self._in_hand[name] = asyncio.create_task(self._deal_with(name, thing))
+
+    async def _deal_with(self, name: str, thing: T) -> None:
+        try:
+            await self._handle(thing)
+            self._failures.pop(name, None)
+        except Exception as error:
+            failures = self._failures[name] = self._failures.get(name, 0) + 1
+            pause = pause_after(failures, chance=random.random())
+            self._resting[name] = asyncio.get_running_loop().time() + pause
+            if isinstance(error, AppError):
+                log.warning("%s: %s: %s; again in %.1f s", self.name, name, error, pause)
+            else:
+                log.exception("%s: %s failed; again in %.1f s", self.name, name, pause)
+        finally:
+            del self._in_hand[name]
+            self._wake.set()

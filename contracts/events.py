@@ -1,0 +1,174 @@
+"""Facts that services report to the job repository. All in the past tense; hearing one twice is harmless."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from contracts.models import InputFile, Job, OutputFile, State
+
+
+class Reported(BaseModel):
+    """A fact about one job, and who reports it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
+    by: str
+
+
+class JobCreated(Reported):
+    """A new file was registered at its instrument."""
+
+    kind: Literal["job-created"] = "job-created"
+    input_file: InputFile
+
+
+class TransferStarted(Reported):
+    """A task matches the file, and its way to the gateway begins."""
+
+    kind: Literal["transfer-started"] = "transfer-started"
+
+
+class JobUnmatched(Reported):
+    """No task wants this file."""
+
+    kind: Literal["job-unmatched"] = "job-unmatched"
+
+
+class InputDelivered(Reported):
+    """The whole file lies on the gateway's disk, verified and synced."""
+
+    kind: Literal["input-delivered"] = "input-delivered"
+    hostname: str
+    dir_name: str
+    sha256: str
+    size: int
+
+
+class PipelineRequested(Reported):
+    """A task was chosen; the pipeline is to be told."""
+
+    kind: Literal["pipeline-requested"] = "pipeline-requested"
+    task_id: str
+    pipeline_id: str
+    output_host: str
+    output_folder: str
+    parameters: Mapping[str, str] = Field(default_factory=dict)
+    lease_until: int = 0
+    """When to ask again if nobody has taken the job (ns since the epoch); 0: it waits to be claimed."""
+    message: str = ""
+    """The launch message for the pipeline's topic; it leaves through the outbox of the same transaction."""
+
+
+class PipelineStarted(Reported):
+    """A worker has claimed the job, or still works on it, until the lease ends."""
+
+    kind: Literal["pipeline-started"] = "pipeline-started"
+    worker: str
+    lease_until: int
+
+
+class PipelineReported(Reported):
+    """What the pipeline has to say (the contract's PUT)."""
+
+    kind: Literal["pipeline-reported"] = "pipeline-reported"
+    task_id: str
+    status: Literal["PipelineComplete", "PipelineFailed"]
+    qc_flags: str = ""
+    results: str = ""
+    outputs: tuple[OutputFile, ...] | None = None
+    reason: str = ""
+
+
+class PipelineConfirmed(Reported):
+    """The report is final (the contract's POST), and its output files were looked at."""
+
+    kind: Literal["pipeline-confirmed"] = "pipeline-confirmed"
+    outputs: tuple[OutputFile, ...] | None = None
+    missing: str = ""
+    """Names of outputs that are not there, or may not be sent; empty when all is well."""
+
+
+class OutputsDelivered(Reported):
+    """Every output lies on the instrument's disk, verified and synced."""
+
+    kind: Literal["outputs-delivered"] = "outputs-delivered"
+    hostname: str
+
+
+class OutputsArchived(Reported):
+    """Input and outputs were moved to the archive."""
+
+    kind: Literal["outputs-archived"] = "outputs-archived"
+    input_file: InputFile
+    outputs: tuple[OutputFile, ...]
+
+
+class PreviewsMade(Reported):
+    """Pictures a browser can show were made of archived files: archive name -> picture's name."""
+
+    kind: Literal["previews-made"] = "previews-made"
+    viewables: Mapping[str, str]
+
+
+class StepFailed(Reported):
+    """A step on the job's way did not succeed. It is tried again at ``retry_at`` (ns), or never if that is 0."""
+
+    kind: Literal["step-failed"] = "step-failed"
+    state: State
+    trouble: str
+    reason: str
+    retry_at: int = 0
+
+
+class WorkerReleased(Reported):
+    """A worker gave the job back unfinished (it stops, or it has been started anew)."""
+
+    kind: Literal["worker-released"] = "worker-released"
+    worker: str
+
+
+class JobReleased(Reported):
+    """An operator lets a job out of quarantine, or has a failed one tried again."""
+
+    kind: Literal["job-released"] = "job-released"
+
+
+Fact = (
+    JobCreated
+    | TransferStarted
+    | JobUnmatched
+    | InputDelivered
+    | PipelineRequested
+    | PipelineStarted
+    | PipelineReported
+    | PipelineConfirmed
+    | OutputsDelivered
+    | OutputsArchived
+    | PreviewsMade
+    | StepFailed
+    | WorkerReleased
+    | JobReleased
+)
+
+FACTS: TypeAdapter[list[Fact]] = TypeAdapter(list[Annotated[Fact, Field(discriminator="kind")]])
+
+
+class Verdict(BaseModel):
+    """The repository's answer to one fact: the job as it is now, or why the fact was not taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: Job | None = None
+    changed: bool = False
+    status: int = 200
+    error: str = ""
+
+
+VERDICTS: TypeAdapter[list[Verdict]] = TypeAdapter(list[Verdict])
+
+
+def jobs_in(state: State) -> str:
+    """The topic on which jobs that have reached a state are announced."""
+    return f"jobs/{state}"

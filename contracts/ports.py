@@ -1,0 +1,112 @@
+"""What services need of the world, each as small as its smallest honest implementation."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+from starlette.routing import BaseRoute
+
+from contracts.events import Fact, Verdict
+from contracts.models import Job, State
+
+Clock = Callable[[], int]
+"""The time in nanoseconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One message as a subscriber gets it. ``attempt`` counts from 1."""
+
+    topic: str
+    payload: bytes
+    key: str = ""
+    attempt: int = 1
+
+
+Handler = Callable[[Delivery], Awaitable[None]]
+
+
+class Bus(Protocol):
+    """Carries messages at least once, in order within a key, to one member of each group.
+
+    A handler that returns has dealt with its message. An ``AppError`` with ``retry`` set brings the message
+    back later; any other error sends it to the dead letters. Topics are levels joined by ``/``; a
+    subscription may hold MQTT's wildcards ``+`` and ``#``.
+    """
+
+    async def publish(self, topic: str, payload: bytes, *, key: str = "") -> None: ...
+
+    def subscribe(self, group: str, handlers: Mapping[str, Handler]) -> AbstractAsyncContextManager[None]: ...
+
+
+class JobQuery(BaseModel):
+    """Which jobs to list. Unset fields do not narrow. ``after`` is the cursor of the last page."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    states: tuple[State, ...] = ()
+    owner: str | None = None
+    status: str | None = None
+    origin_host: str | None = None
+    pipeline: str | None = None
+    task: str | None = None
+    name_contains: str | None = None
+    updated_since: int | None = None
+    """ns since the epoch"""
+    due_at: int | None = None
+    """only jobs that may be worked on at this time (ns): back-off over"""
+    newest_first: bool = True
+    after: int | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some jobs, and the cursor of the next page (None on the last)."""
+
+    jobs: tuple[Job, ...]
+    next: int | None = None
+
+
+class Jobs(Protocol):
+    """The job repository as other services see it. Raises ``Unavailable`` when it cannot be reached."""
+
+    async def report(self, facts: Sequence[Fact]) -> list[Verdict]:
+        """Tell facts; answered when they are committed. Each gets its own verdict, in order."""
+        ...
+
+    async def find(self, query: JobQuery) -> Page: ...
+
+    async def get(self, job_id: str) -> Job:
+        """One job. Raises ``NotFound``."""
+        ...
+
+    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+        """Launched jobs of these pipelines, oldest first, now leased to the worker for so many seconds."""
+        ...
+
+    async def release(self, worker: str) -> int:
+        """Give back all that a worker of this name had claimed; the number of jobs."""
+        ...
+
+
+class Tasks(Protocol):
+    """The task repository as the instrument's side sees it."""
+
+    async def match(self, jobs: Sequence[Job]) -> list[bool]:
+        """Whether any task wants each job."""
+        ...
+
+
+class Service(Protocol):
+    """One service: a name, routes, and what runs beside them."""
+
+    name: str
+
+    def routes(self) -> list[BaseRoute]: ...
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Its background work: started on entry, cleanly stopped on exit."""
+        ...

@@ -1,0 +1,316 @@
+"""The job's life as pure functions: what a fact makes of a job, and what may not happen.
+
+Facts may come twice, late or early. Twice or late changes nothing; early is ``TooEarly`` (tell it again);
+what can never be is ``Conflict``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from contracts import events as ev
+from contracts.errors import Conflict, NotFound, TooEarly
+from contracts.models import (
+    FINAL,
+    ErrorDetails,
+    Job,
+    OutputStatus,
+    Owner,
+    PipelineStatus,
+    State,
+    Status,
+    Trouble,
+)
+
+MAX_FAILURES = 5
+"""So many failed tries of one step, and the job goes to quarantine."""
+MAX_ATTEMPTS = 25
+"""So many starts of its pipeline, whoever was to blame, and the job goes to quarantine."""
+
+ON_ITS_WAY = [
+    State.CREATED,
+    State.SENDING,
+    State.RECEIVED,
+    State.RUNNING,
+    State.PROCESSED,
+    State.DELIVERING,
+    State.DELIVERED,
+    State.COMPLETE,
+]
+RANK = {state: rank for rank, state in enumerate(ON_ITS_WAY)}
+
+NEEDS: dict[type[ev.Reported], tuple[State, ...]] = {
+    ev.TransferStarted: (State.CREATED,),
+    ev.JobUnmatched: (State.CREATED, State.RECEIVED),
+    ev.InputDelivered: (State.CREATED, State.SENDING),
+    ev.PipelineRequested: (State.RECEIVED, State.RUNNING),
+    ev.PipelineStarted: (State.RUNNING,),
+    ev.PipelineReported: (State.RUNNING, State.PROCESSED),
+    ev.PipelineConfirmed: (State.PROCESSED,),
+    ev.OutputsDelivered: (State.DELIVERING,),
+    ev.OutputsArchived: (State.DELIVERED, State.DELIVERING),
+}
+"""In which states a fact has something to say."""
+
+WORDS: dict[State, tuple[Owner, Status]] = {
+    State.CREATED: (Owner.DATA_ORGANIZER, Status.INCOMPLETE),
+    State.SENDING: (Owner.FILE_SENDER_EDGE, Status.INCOMPLETE),
+    State.RECEIVED: (Owner.FILE_RECEIVER_GATEWAY, Status.INCOMPLETE),
+    State.RUNNING: (Owner.TASK_LAUNCHER, Status.INCOMPLETE),
+    State.PROCESSED: (Owner.TASK_LAUNCHER, Status.INCOMPLETE),
+    State.DELIVERING: (Owner.FILE_SENDER_GATEWAY, Status.INCOMPLETE),
+    State.DELIVERED: (Owner.FILE_RECEIVER_EDGE, Status.INCOMPLETE),
+    State.COMPLETE: (Owner.NONE, Status.COMPLETE),
+    State.UNMATCHED: (Owner.NONE, Status.NO_PIPELINE_FOUND),
+    State.FAILED: (Owner.NONE, Status.PIPELINE_ERROR),
+    State.QUARANTINED: (Owner.NONE, Status.PIPELINE_ERROR),
+}
+"""The contract's two words for each state; ``gave_up`` says more of the last two."""
+
+NO_ERROR = ErrorDetails()
+
+
+def advance(job: Job | None, fact: ev.Fact, at: int) -> Job:
+    """What a job becomes when a fact is reported at a time (ns since the epoch).
+
+    Raises ``NotFound`` for a job that does not exist, ``TooEarly`` for a fact that came before its turn and
+    ``Conflict`` for one that contradicts the job.
+    """
+    if isinstance(fact, ev.JobCreated):
+        return job if job is not None else _created(fact, at)
+    if job is None:
+        raise NotFound(f"{fact.kind}: no job {fact.job_id}")
+    if type(fact) in NEEDS and not _its_turn(job, fact):
+        return job
+    changed: Job = DECISIONS[type(fact)](job, fact, at)
+    return job if changed == job else changed
+
+
+def _its_turn(job: Job, fact: ev.Fact) -> bool:
+    """Whether a fact has something to say now; False when its time has passed."""
+    needs = NEEDS[type(fact)]
+    if job.state in needs:
+        return True
+    if job.state in FINAL or RANK[job.state] > RANK[needs[-1]]:
+        return False
+    raise TooEarly(f"{fact.kind}: job {job.id} is still {job.state}")
+
+
+def enter(job: Job, state: State, **changes: Any) -> Job:
+    """The job in a new state, with the contract's words for it and the marks of the last step cleared."""
+    owner, status = WORDS[state]
+    fresh: dict[str, Any] = {
+        "state": state,
+        "owner": str(owner),
+        "status": str(status),
+        "error_details": NO_ERROR,
+        "reason": "",
+        "failures": 0,
+        "not_before": 0,
+        "lease_holder": "",
+        "lease_until": 0,
+        "held_state": None,
+    }
+    return job.evolve(**(fresh | changes))
+
+
+def gave_up(job: Job, state: State, trouble: str, reason: str, by: str) -> Job:
+    """The job failed or in quarantine, with the contract's status for the place where it happened."""
+    details = job.pipeline_details
+    match trouble:
+        case Trouble.TRANSMIT_FILE | Trouble.TRANSMIT_JOB:
+            status = Status.TRANSMISSION_FAILED if job.state in (State.CREATED, State.SENDING) else None
+        case Trouble.PIPELINE | Trouble.VALIDATE_FILE | Trouble.VALIDATE_JOB | Trouble.PUBLISH:
+            status = Status.PIPELINE_ERROR
+            word = PipelineStatus.FAILED if trouble == Trouble.PIPELINE else PipelineStatus.FILE_NOT_FOUND
+            details = details.evolve(status=str(word))
+        case _:
+            status = None
+    return enter(
+        job,
+        state,
+        status=str(status or Status.FILE_ERRORED),
+        pipeline_details=details,
+        error_details=ErrorDetails(owner=by, error=trouble),
+        reason=reason,
+        failures=job.failures,
+        held_state=job.state,
+    )
+
+
+def _created(fact: ev.JobCreated, at: int) -> Job:
+    file = fact.input_file
+    job = Job(
+        id=fact.job_id, input_file=file, origin_host=file.hostname, origin_dir=file.dir_name, created=at
+    )
+    return enter(job, State.CREATED)
+
+
+def _unmatched(job: Job, fact: ev.JobUnmatched, _at: int) -> Job:
+    details = ErrorDetails(owner=fact.by, error=Trouble.NO_TASK)
+    return enter(job, State.UNMATCHED, error_details=details, reason="no task's selector matches this file")
+
+
+def _delivered_input(job: Job, fact: ev.InputDelivered, _at: int) -> Job:
+    known = job.input_file.sha256
+    if known and known != fact.sha256:
+        raise Conflict(f"job {job.id} is for content {known[:12]}…, but {fact.sha256[:12]}… was delivered")
+    place = {"hostname": fact.hostname, "dir_name": fact.dir_name, "sha256": fact.sha256, "size": fact.size}
+    return enter(job, State.RECEIVED, input_file=job.input_file.evolve(**place))
+
+
+def _requested(job: Job, fact: ev.PipelineRequested, _at: int) -> Job:
+    if job.state is State.RUNNING and (job.lease_holder or not fact.lease_until):
+        return job
+    details = job.pipeline_details.evolve(
+        task_id=fact.task_id,
+        status=str(PipelineStatus.PROCESSING),
+        output_file_host=fact.output_host,
+        pipeline_id=fact.pipeline_id,
+        output_folder=fact.output_folder,
+        parameters=dict(fact.parameters),
+    )
+    running = enter(job, State.RUNNING, pipeline_details=details, lease_until=fact.lease_until)
+    if job.state is State.RUNNING:
+        return running.evolve(failures=job.failures, error_details=job.error_details, reason=job.reason)
+    return running
+
+
+def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
+    if job.lease_holder and job.lease_holder != fact.worker and job.lease_until > at:
+        raise Conflict(f"job {job.id} is being worked on by {job.lease_holder}")
+    again = job.lease_holder == fact.worker and job.lease_until > at
+    if again:
+        return job.evolve(lease_until=fact.lease_until)
+    if job.attempts >= MAX_ATTEMPTS:
+        reason = f"its pipeline was started {job.attempts} times and never finished"
+        return gave_up(job, State.QUARANTINED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
+    return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1)
+
+
+def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:
+    if fact.task_id != job.pipeline_details.task_id:
+        raise Conflict(
+            f"job {job.id} was launched for task {job.pipeline_details.task_id}, not {fact.task_id}"
+        )
+    details = job.pipeline_details.evolve(
+        status=fact.status, qc_flags=fact.qc_flags, results=fact.results, output_files=fact.outputs
+    )
+    return enter(job, State.PROCESSED, pipeline_details=details, reason=fact.reason)
+
+
+def _confirmed(job: Job, fact: ev.PipelineConfirmed, _at: int) -> Job:
+    details = job.pipeline_details
+    outputs = fact.outputs if fact.outputs is not None else details.output_files
+    job = job.evolve(pipeline_details=details.evolve(output_files=outputs))
+    if details.status == PipelineStatus.FAILED:
+        reason = job.reason or "the pipeline reported a failure without a reason"
+        return gave_up(job, State.FAILED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
+    if fact.missing:
+        reason = f"the pipeline named outputs that cannot be sent: {fact.missing}"
+        return gave_up(job, State.FAILED, Trouble.VALIDATE_FILE, reason, Owner.TASK_LAUNCHER)
+    if not outputs:
+        return enter(job, State.COMPLETE)
+    waiting = tuple(
+        file.evolve(status=str(OutputStatus.INCOMPLETE), owner=str(Owner.FILE_SENDER_GATEWAY))
+        for file in outputs
+    )
+    return enter(job, State.DELIVERING, pipeline_details=details.evolve(output_files=waiting))
+
+
+def _delivered(job: Job, fact: ev.OutputsDelivered, _at: int) -> Job:
+    details = job.pipeline_details.evolve(output_file_host=fact.hostname)
+    return enter(job, State.DELIVERED, pipeline_details=details)
+
+
+def _archived(job: Job, fact: ev.OutputsArchived, _at: int) -> Job:
+    details = job.pipeline_details.evolve(output_files=fact.outputs)
+    return enter(job, State.COMPLETE, input_file=fact.input_file, pipeline_details=details)
+
+
+def _previewed(job: Job, fact: ev.PreviewsMade, _at: int) -> Job:
+    def shown(archive_name: str, viewable: str) -> str:
+        return fact.viewables.get(archive_name, viewable)
+
+    file, details = job.input_file, job.pipeline_details
+    outputs = details.output_files
+    if outputs is not None:
+        outputs = tuple(o.evolve(viewable=shown(o.archive_name, o.viewable)) for o in outputs)
+    return job.evolve(
+        input_file=file.evolve(viewable=shown(file.archive_name, file.viewable)),
+        pipeline_details=details.evolve(output_files=outputs),
+    )
+
+
+def _step_failed(job: Job, fact: ev.StepFailed, _at: int) -> Job:
+    if job.state is not fact.state:
+        return job
+    failures = job.failures + 1
+    job = job.evolve(failures=failures)
+    if not fact.retry_at:
+        return gave_up(job, State.FAILED, fact.trouble, fact.reason, fact.by)
+    if failures >= MAX_FAILURES:
+        reason = f"{fact.reason} (tried {failures} times)"
+        return gave_up(job, State.QUARANTINED, fact.trouble, reason, fact.by)
+    return job.evolve(
+        error_details=ErrorDetails(owner=fact.by, error=fact.trouble),
+        reason=fact.reason,
+        not_before=fact.retry_at,
+        lease_holder="",
+        lease_until=0,
+    )
+
+
+def _worker_released(job: Job, fact: ev.WorkerReleased, _at: int) -> Job:
+    if job.state is not State.RUNNING or job.lease_holder != fact.worker:
+        return job
+    return job.evolve(lease_holder="", lease_until=0)
+
+
+def _released(job: Job, _fact: ev.JobReleased, _at: int) -> Job:
+    if job.state not in (State.QUARANTINED, State.FAILED) or job.held_state is None:
+        raise Conflict(f"job {job.id} is {job.state}: only a failed or quarantined job can be released")
+    # A pipeline's own "failed" left the job processed; released, it is to run again.
+    back = State.RUNNING if job.held_state is State.PROCESSED else job.held_state
+    details = job.pipeline_details
+    if back is State.RUNNING:
+        details = details.evolve(status=str(PipelineStatus.PROCESSING), output_files=None, results="")
+    return enter(job, back, pipeline_details=details, attempts=0)
+
+
+DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
+    ev.TransferStarted: lambda job, _fact, _at: enter(job, State.SENDING),
+    ev.JobUnmatched: _unmatched,
+    ev.InputDelivered: _delivered_input,
+    ev.PipelineRequested: _requested,
+    ev.PipelineStarted: _started,
+    ev.PipelineReported: _reported,
+    ev.PipelineConfirmed: _confirmed,
+    ev.OutputsDelivered: _delivered,
+    ev.OutputsArchived: _archived,
+    ev.PreviewsMade: _previewed,
+    ev.StepFailed: _step_failed,
+    ev.WorkerReleased: _worker_released,
+    ev.JobReleased: _released,
+}
+
+
+def read_back(owner: str, status: str, pipeline_status: str) -> State | None:
+    """The state that the contract's three words stand for; None when they stand for none.
+
+    Used for clients that set the words themselves (``PUT /api/v1/job/{id}``).
+    """
+    if owner == Owner.NONE:
+        return {
+            Status.COMPLETE: State.COMPLETE,
+            Status.NO_PIPELINE_FOUND: State.UNMATCHED,
+            Status.PIPELINE_ERROR: State.FAILED,
+            Status.TRANSMISSION_FAILED: State.FAILED,
+            Status.FILE_ERRORED: State.FAILED,
+        }.get(status)  # type: ignore[call-overload, no-any-return]
+    if owner == Owner.TASK_LAUNCHER:
+        done = pipeline_status in (PipelineStatus.COMPLETE, PipelineStatus.FAILED)
+        return State.PROCESSED if done else State.RUNNING
+    if owner == Owner.FILE_RECEIVER_EDGE:
+        # In the contract this owner means "pulling"; ours names it only when all is pulled.
+        return State.DELIVERING
+    return next((state for state, (name, _) in WORDS.items() if name == owner and state not in FINAL), None)
