@@ -25,9 +25,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 class Model(BaseModel):
     """A value: frozen, typed strictly, read and written with the contract's names."""
 
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="ignore", alias_generator=_pascal, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", alias_generator=_pascal, populate_by_name=True)
 
     def evolve(self, **changes: Any) -> Self:
         """A copy with some fields changed."""

@@ -66,6 +66,15 @@ WORDS: dict[State, tuple[Owner, Status]] = {
 }
 """The contract's two words for each state; ``gave_up`` says more of the last two."""
 
+ENDED: dict[str, State] = {
+    Status.COMPLETE: State.COMPLETE,
+    Status.NO_PIPELINE_FOUND: State.UNMATCHED,
+    Status.PIPELINE_ERROR: State.FAILED,
+    Status.TRANSMISSION_FAILED: State.FAILED,
+    Status.FILE_ERRORED: State.FAILED,
+}
+"""What a status word says of a job that nobody owns any more."""
+
 NO_ERROR = ErrorDetails()
 
 
@@ -139,9 +148,7 @@ def gave_up(job: Job, state: State, trouble: str, reason: str, by: str) -> Job:
 
 def _created(fact: ev.JobCreated, at: int) -> Job:
     file = fact.input_file
-    job = Job(
-        id=fact.job_id, input_file=file, origin_host=file.hostname, origin_dir=file.dir_name, created=at
-    )
+    job = Job(id=fact.job_id, input_file=file, origin_host=file.hostname, origin_dir=file.dir_name, created=at)
     return enter(job, State.CREATED)
 
 
@@ -189,9 +196,7 @@ def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
 
 def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:
     if fact.task_id != job.pipeline_details.task_id:
-        raise Conflict(
-            f"job {job.id} was launched for task {job.pipeline_details.task_id}, not {fact.task_id}"
-        )
+        raise Conflict(f"job {job.id} was launched for task {job.pipeline_details.task_id}, not {fact.task_id}")
     details = job.pipeline_details.evolve(
         status=fact.status, qc_flags=fact.qc_flags, results=fact.results, output_files=fact.outputs
     )
@@ -211,8 +216,7 @@ def _confirmed(job: Job, fact: ev.PipelineConfirmed, _at: int) -> Job:
     if not outputs:
         return enter(job, State.COMPLETE)
     waiting = tuple(
-        file.evolve(status=str(OutputStatus.INCOMPLETE), owner=str(Owner.FILE_SENDER_GATEWAY))
-        for file in outputs
+        file.evolve(status=str(OutputStatus.INCOMPLETE), owner=str(Owner.FILE_SENDER_GATEWAY)) for file in outputs
     )
     return enter(job, State.DELIVERING, pipeline_details=details.evolve(output_files=waiting))
 
@@ -300,13 +304,7 @@ def read_back(owner: str, status: str, pipeline_status: str) -> State | None:
     Used for clients that set the words themselves (``PUT /api/v1/job/{id}``).
     """
     if owner == Owner.NONE:
-        return {
-            Status.COMPLETE: State.COMPLETE,
-            Status.NO_PIPELINE_FOUND: State.UNMATCHED,
-            Status.PIPELINE_ERROR: State.FAILED,
-            Status.TRANSMISSION_FAILED: State.FAILED,
-            Status.FILE_ERRORED: State.FAILED,
-        }.get(status)  # type: ignore[call-overload, no-any-return]
+        return ENDED.get(status)
     if owner == Owner.TASK_LAUNCHER:
         done = pipeline_status in (PipelineStatus.COMPLETE, PipelineStatus.FAILED)
         return State.PROCESSED if done else State.RUNNING
