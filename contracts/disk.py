@@ -1,0 +1,223 @@
+"""Durable file operations: what they have returned from survives a power cut (POSIX and Windows).
+
+All of them block (use ``asyncio.to_thread``). A full disk or quota is ``Full``; other ``OSError`` are the caller's.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from contracts.errors import BadRequest, Full, Unavailable
+
+BLOCK = 2**20
+"""Bytes read or copied at once."""
+
+_NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
+_WINDOWS = sys.platform == "win32"
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{n}" for kind in ("COM", "LPT") for n in "123456789¹²³")}
+
+
+@contextlib.contextmanager
+def room_at(path: Path) -> Iterator[None]:
+    """Raises ``Full``, naming the place, where the work inside runs out of room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM or getattr(error, "winerror", None) in (39, 112):
+            raise Full(f"no room left on the disk of {path}: free some or add more") from error
+        raise
+
+
+def sync_file(file: int | Path) -> None:
+    """The file's content is on the disk, not only in the system's memory."""
+    if isinstance(file, int):
+        _flush(file)
+        return
+    # Windows flushes only handles that may write.
+    handle = os.open(file, (os.O_RDWR if _WINDOWS else os.O_RDONLY) | getattr(os, "O_BINARY", 0))
+    try:
+        with room_at(file):
+            _flush(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush(handle: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl
+
+        # There, fsync leaves the data in the drive's cache.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(handle)
+
+
+def sync_folder(path: Path) -> None:
+    """The names in the folder are on the disk. Windows cannot be asked for this, and journals them by itself."""
+    if _WINDOWS:
+        return
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        with room_at(path):
+            os.fsync(handle)
+    except OSError as error:
+        # Some network file systems refuse to sync folders: they do it with each operation.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def make_folder(path: Path) -> None:
+    """The folder and its parents exist, durably."""
+    missing = []
+    folder = path
+    while not folder.is_dir():
+        missing.append(folder)
+        if folder.parent == folder:
+            break
+        folder = folder.parent
+    with room_at(path):
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
+
+
+def place(temporary: Path, target: Path) -> None:
+    """The temporary file under its final name, whole or not at all; what was there before is replaced."""
+    sync_file(temporary)
+    with room_at(target):
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            near = _copy_near(temporary, target)
+            try:
+                os.replace(near, target)
+            except OSError:
+                near.unlink(missing_ok=True)
+                raise
+            temporary.unlink()
+    sync_folder(target.parent)
+
+
+def place_new(temporary: Path, target: Path, *, synced: bool = False) -> bool:
+    """Like ``place``, but never over an existing file: then it returns False and leaves both as they are.
+
+    ``synced`` says that the temporary file's content was synced already. After a crash midway the temporary name
+    may still be there, as a second name of the very same file.
+    """
+    if not synced:
+        sync_file(temporary)
+    with room_at(target):
+        placed = _rename_new(temporary, target)
+    if placed:
+        sync_folder(target.parent)
+    return placed
+
+
+def _rename_new(temporary: Path, target: Path) -> bool:
+    if os.path.lexists(target):
+        return False
+    try:
+        if _WINDOWS:
+            temporary.rename(target)
+            return True
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return _copy_new(temporary, target)
+        if error.errno in _NO_LINKS:
+            return _claim_name(temporary, target)
+        raise
+    temporary.unlink()
+    return True
+
+
+def _claim_name(temporary: Path, target: Path) -> bool:
+    """For file systems without hard links: an empty file holds the name until the rename a moment later."""
+    try:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        target.unlink()
+        raise
+    return True
+
+
+def _copy_new(temporary: Path, target: Path) -> bool:
+    near = _copy_near(temporary, target)
+    try:
+        placed = _rename_new(near, target)
+    finally:
+        near.unlink(missing_ok=True)
+    if placed:
+        temporary.unlink()
+    return placed
+
+
+def _copy_near(source: Path, target: Path) -> Path:
+    """A verified, synced copy under another name beside the target. Raises ``Unavailable`` when it differs."""
+    near = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with room_at(target):
+            shutil.copyfile(source, near)
+            sync_file(near)
+        if sha256_of(near) != sha256_of(source):
+            raise Unavailable(f"the copy of {source} beside {target} differs from it: check that disk")
+    except BaseException:
+        near.unlink(missing_ok=True)
+        raise
+    return near
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the file's content, as 64 hexadecimal digits."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bare_name(name: str) -> str:
+    """The same name, if it can be a file's name in any folder here. Raises ``BadRequest`` otherwise."""
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        raise BadRequest(f"{name!r} is not a bare file name")
+    try:
+        length = len(name.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise BadRequest(f"{name!r} cannot be written as UTF-8") from None
+    if length > 255:
+        raise BadRequest(f"the file name {name[:40]!r}… is {length} bytes long; 255 is the most")
+    if _WINDOWS and _barred_on_windows(name):
+        raise BadRequest(f"{name!r} cannot be a file name on Windows")
+    return name
+
+
+def _barred_on_windows(name: str) -> bool:
+    device = name.split(".")[0].rstrip(" ").upper()
+    return device in _DEVICES or name[-1] in ". " or any(ord(sign) < 32 or sign in '<>:"|?*' for sign in name)
+
+
+def inside(root: Path, path: str | Path) -> Path:
+    """The path below ``root`` with all links resolved. Raises ``BadRequest`` where it leads out of it."""
+    try:
+        home = root.resolve()
+        found = (home / path).resolve()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise BadRequest(f"{str(path)!r} is not a path: {error}") from None
+    if not found.is_relative_to(home):
+        raise BadRequest(f"{str(path)!r} leads out of {root}")
+    return found
