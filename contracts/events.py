@@ -8,6 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from contracts.models import InputFile, Job, OutputFile, State
 
 
+class Message(BaseModel):
+    """Something for the bus that must leave if, and only if, a fact is taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    topic: str
+    payload: str
+
+
 class Reported(BaseModel):
     """A fact about one job, and who reports it."""
 
@@ -15,6 +24,8 @@ class Reported(BaseModel):
 
     job_id: str
     by: str
+    messages: tuple[Message, ...] = ()
+    """Sent through the outbox of the transaction in which the fact changes the job."""
 
 
 class JobCreated(Reported):
@@ -57,8 +68,6 @@ class PipelineRequested(Reported):
     parameters: Mapping[str, str] = Field(default_factory=dict)
     lease_until: int = 0
     """When to ask again if nobody has taken the job (ns since the epoch); 0: it waits to be claimed."""
-    message: str = ""
-    """The launch message for the pipeline's topic; it leaves through the outbox of the same transaction."""
 
 
 class PipelineStarted(Reported):
@@ -79,6 +88,8 @@ class PipelineReported(Reported):
     results: str = ""
     outputs: tuple[OutputFile, ...] | None = None
     reason: str = ""
+    confirm_from: int = 0
+    """When the report may be taken as final without the pipeline's second call (ns); 0: at once."""
 
 
 class PipelineConfirmed(Reported):

@@ -192,6 +192,7 @@ class Job(Model):
     lease_holder: Text = ""
     lease_until: int = 0
     held_state: State | None = Field(default=None, strict=False)
+    previewed: bool = True
 
 
 class Task(Model):

@@ -57,6 +57,9 @@ class JobQuery(BaseModel):
     """ns since the epoch"""
     due_at: int | None = None
     """only jobs that may be worked on at this time (ns): back-off over"""
+    lease_over_at: int | None = None
+    """only jobs that nobody holds and whose waiting time was over at this time (ns)"""
+    wants_preview: bool | None = None
     newest_first: bool = True
     after: int | None = None
     limit: int = 1000

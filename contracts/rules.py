@@ -200,7 +200,7 @@ def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:
     details = job.pipeline_details.evolve(
         status=fact.status, qc_flags=fact.qc_flags, results=fact.results, output_files=fact.outputs
     )
-    return enter(job, State.PROCESSED, pipeline_details=details, reason=fact.reason)
+    return enter(job, State.PROCESSED, pipeline_details=details, reason=fact.reason, not_before=fact.confirm_from)
 
 
 def _confirmed(job: Job, fact: ev.PipelineConfirmed, _at: int) -> Job:
@@ -228,7 +228,7 @@ def _delivered(job: Job, fact: ev.OutputsDelivered, _at: int) -> Job:
 
 def _archived(job: Job, fact: ev.OutputsArchived, _at: int) -> Job:
     details = job.pipeline_details.evolve(output_files=fact.outputs)
-    return enter(job, State.COMPLETE, input_file=fact.input_file, pipeline_details=details)
+    return enter(job, State.COMPLETE, input_file=fact.input_file, pipeline_details=details, previewed=False)
 
 
 def _previewed(job: Job, fact: ev.PreviewsMade, _at: int) -> Job:
@@ -242,6 +242,7 @@ def _previewed(job: Job, fact: ev.PreviewsMade, _at: int) -> Job:
     return job.evolve(
         input_file=file.evolve(viewable=shown(file.archive_name, file.viewable)),
         pipeline_details=details.evolve(output_files=outputs),
+        previewed=True,
     )
 
 

@@ -1,0 +1,8 @@
+"""Runs migrations on the connection it is given, inside the caller's transaction."""
+
+from alembic import context
+
+from gateway.database import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()
