@@ -1,0 +1,106 @@
+"""One run of one plug-in, inside a worker process: asked for with a request, answered with an outcome."""
+
+import re
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from pipelines.delivery import Output, deliver, scratch
+from pipelines.plugin import BadInput, Pipeline, Result, Work
+from pipelines.registry import make
+
+_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LONGEST_REASON = 500
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    BAD_INPUT = "bad-input"
+    """The file can never be processed."""
+    ERROR = "error"
+    """The plug-in raised an exception or broke a rule; trying again may help."""
+    CRASHED = "crashed"
+    """The worker's interpreter is gone: a segmentation fault, ``os._exit``, the out-of-memory killer."""
+    TIMED_OUT = "timed-out"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a worker is to do. Everything in it can be pickled."""
+
+    job: str
+    """Names the job's folders: letters, digits, dots, dashes and underscores."""
+    topic: str
+    plugin: str
+    """Where the plug-in's class is found, ``module:Class``."""
+    image: Path
+    folder: Path
+    """Where the outputs are to lie; made if missing."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 300.0
+    """Seconds."""
+
+    def __post_init__(self) -> None:
+        if not _JOB.fullmatch(self.job):
+            raise ValueError(f"job id {self.job!r} cannot name a folder")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended and what it left behind."""
+
+    status: Status
+    folder: Path | None = None
+    """Where the outputs really are."""
+    outputs: tuple[Output, ...] = ()
+    results: str = ""
+    qc_flags: str = ""
+    reason: str = ""
+    """For the operator: why it is not done."""
+    seconds: float = 0.0
+    """Spent in the plug-in's own ``run``."""
+
+
+@cache
+def pipeline(plugin: str) -> Pipeline:
+    """The one instance of a plug-in in this process."""
+    return make(plugin)
+
+
+def execute(request: RunRequest) -> Outcome:
+    """Run the plug-in and deliver its outputs. Never raises: whatever goes wrong is the outcome."""
+    started = time.perf_counter()
+    try:
+        plugin = pipeline(request.plugin)
+        with scratch(request.folder, request.job) as folder:
+            work = Work(request.image, folder, request.parameters, request.attributes)
+            started = time.perf_counter()
+            result = plugin.run(work)
+            seconds = time.perf_counter() - started
+            if not isinstance(result, Result):
+                raise TypeError(f"{request.plugin} returned a {type(result).__name__}, not a Result")
+            where, outputs = deliver(folder, result.outputs, request.folder, request.job)
+        return Outcome(Status.DONE, where, outputs, str(result.results), str(result.qc_flags), seconds=seconds)
+    except BadInput as error:
+        return Outcome(Status.BAD_INPUT, reason=_short(str(error)), seconds=time.perf_counter() - started)
+    except (Exception, SystemExit) as error:
+        return Outcome(Status.ERROR, reason=why(error), seconds=time.perf_counter() - started)
+
+
+def why(error: BaseException) -> str:
+    """An exception in one line, with the place where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return _short(f"{type(error).__name__}: {error}", room=_LONGEST_REASON - len(place)) + place
+
+
+def _short(text: str, room: int = _LONGEST_REASON) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= room else line[: room - 1] + "…"

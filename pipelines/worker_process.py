@@ -1,0 +1,70 @@
+"""The inside of a worker process: settle in, load plug-ins, answer requests until the parent is gone."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+
+from pipelines.execution import Outcome, RunRequest, execute, pipeline
+
+READY = "ready"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a worker is to be furnished."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Set before any plug-in, and with it numpy, is imported."""
+    memory_bytes: int | None = None
+    """Limit of the address space, where the system has such a limit; beyond it Python raises MemoryError."""
+    preload: tuple[str, ...] = ()
+    """Plug-ins to be imported and made before the first request, as ``module:Class``."""
+
+
+def serve(connection: "Connection[Outcome | str, RunRequest]", setup: Setup) -> None:
+    """Answer requests, one at a time, until the other end is closed."""
+    _live_and_die_with_the_parent()
+    os.environ.update(setup.environment)
+    _limit_memory(setup.memory_bytes)
+    for plugin in setup.preload:
+        with contextlib.suppress(Exception, SystemExit):  # its first request will say what is wrong
+            pipeline(plugin)
+    with contextlib.suppress(EOFError, OSError):
+        connection.send(READY)
+        while True:
+            connection.send(execute(connection.recv()))
+
+
+def _live_and_die_with_the_parent() -> None:
+    """Ctrl-C and a supervisor's SIGTERM reach the whole group, but are the parent's to deal with."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is None:
+        return
+    threading.Thread(target=_follow, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+    if sys.platform == "linux":  # also works while a library keeps the interpreter's lock
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _follow(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _limit_memory(limit: int | None) -> None:
+    if limit is None or sys.platform == "win32":
+        return
+    import resource
+
+    _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
+    soft = limit if ceiling == resource.RLIM_INFINITY else min(limit, ceiling)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, ceiling))

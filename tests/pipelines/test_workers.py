@@ -1,0 +1,335 @@
+"""The pool of worker processes: what one job breaks, no other feels."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.workers import Closed, RunRequest, Status, Workers
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _rogues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE)  # worker processes inherit the path
+
+
+@pytest.fixture
+async def workers(_rogues: None) -> AsyncIterator[Workers]:
+    async with Workers(2, preload=("rogues:Nothing",)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "well-A1.tif"
+    path.parent.mkdir()
+    path.write_bytes(b"pixels")
+    return path
+
+
+def ask(image: Path, rogue: str, job: str = "job-1", timeout: float = 30, **parameters: str) -> RunRequest:
+    folder = image.parent.parent / "out"
+    return RunRequest(job, "rogue", f"rogues:{rogue}", image, folder, parameters, timeout=timeout)
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+async def works(workers: Workers, image: Path) -> bool:
+    return (await workers.run(ask(image, "Nothing", "after"))).status is Status.DONE
+
+
+async def test_outputs_lie_in_the_folder_with_size_and_digest(workers: Workers, image: Path) -> None:
+    outcome = await workers.run(ask(image, "Writes", **{"b.txt": "two", "a.txt": "one"}))
+
+    assert outcome.status is Status.DONE
+    assert outcome.folder == image.parent.parent / "out"
+    assert outcome.outputs == (
+        ("b.txt", 3, hashlib.sha256(b"two").hexdigest()),
+        ("a.txt", 3, hashlib.sha256(b"one").hexdigest()),
+    )
+    assert (outcome.qc_flags, outcome.results, outcome.reason) == ("passed", "a.txt,b.txt", "")
+    assert 0 < outcome.seconds < 30
+    assert files(outcome.folder) == {"a.txt": "one", "b.txt": "two"}
+    assert [p.name for p in sorted(outcome.folder.iterdir())] == ["a.txt", "b.txt"]  # and no scratch
+
+
+@pytest.mark.parametrize(
+    ("rogue", "status", "reason"),
+    [
+        ("Complains", Status.BAD_INPUT, "well-A1.tif is a poem; bring an image"),
+        ("Fails", Status.ERROR, "ValueError: seven is not a colour xxx"),
+        ("Leaves", Status.ERROR, "SystemExit: 4"),
+        ("Lies", Status.ERROR, "returned a str, not a Result"),
+        ("Unmakable", Status.ERROR, "RuntimeError: no licence found"),
+        ("Absent", Status.ERROR, "AttributeError"),
+        ("Vanishes", Status.CRASHED, "exit code 3"),
+        ("Deadly", Status.CRASHED, "exit code 9"),
+    ],
+)
+async def test_a_failure_is_told_and_the_pool_works_on(
+    workers: Workers, image: Path, rogue: str, status: Status, reason: str
+) -> None:
+    outcome = await workers.run(ask(image, rogue))
+
+    assert outcome.status is status
+    assert reason in outcome.reason
+    assert len(outcome.reason) <= 520
+    assert "\n" not in outcome.reason
+    assert outcome.outputs == ()
+    assert all([await works(workers, image) for _ in range(4)])
+    assert files(image.parent.parent / "out") == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+async def test_a_segmentation_fault_is_named(workers: Workers, image: Path) -> None:
+    outcome = await workers.run(ask(image, "Segfaults"))
+
+    assert (outcome.status, "SIGSEGV" in outcome.reason) == (Status.CRASHED, True)
+    assert await works(workers, image)
+
+
+async def test_a_job_beyond_its_time_is_stopped(workers: Workers, image: Path) -> None:
+    before = time.monotonic()
+    outcome = await workers.run(ask(image, "Hangs", timeout=0.3))
+
+    assert outcome.status is Status.TIMED_OUT
+    assert "0.3 s" in outcome.reason
+    assert time.monotonic() - before < 10
+    assert await works(workers, image)
+    assert os.listdir(image.parent.parent / "out") == []
+
+
+async def test_rogues_among_many_jobs_harm_only_themselves(workers: Workers, image: Path) -> None:
+    kinds = ["Nothing", "Vanishes", "Nothing", "Fails", "Nothing", "Hangs", "Nothing"] * 4
+    outcomes = await asyncio.gather(
+        *(
+            workers.run(ask(image, kind, f"j{n}", timeout=0.5 if kind == "Hangs" else 60))
+            for n, kind in enumerate(kinds)
+        )
+    )
+
+    expected = {"Nothing": Status.DONE, "Vanishes": Status.CRASHED, "Fails": Status.ERROR, "Hangs": Status.TIMED_OUT}
+    assert [outcome.status for outcome in outcomes] == [expected[kind] for kind in kinds]
+
+
+async def test_as_many_jobs_run_at_once_as_there_are_workers(workers: Workers, image: Path, tmp_path: Path) -> None:
+    notes = [tmp_path / "note-0", tmp_path / "note-1"]
+    requests = [
+        RunRequest(f"j{n}", "rogue", "rogues:Hangs", image, tmp_path, {}, {"note": str(note)}, timeout=60)
+        for n, note in enumerate(notes)
+    ]
+    runs = [asyncio.create_task(workers.run(request)) for request in requests]
+    await until(lambda: all(note.exists() for note in notes))
+    assert len({note.read_text() for note in notes}) == 2
+    for run in runs:
+        run.cancel()
+    await asyncio.gather(*runs, return_exceptions=True)
+    assert await works(workers, image)
+
+
+async def test_cancelling_a_job_ends_its_process(workers: Workers, image: Path, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    request = RunRequest("j", "rogue", "rogues:Hangs", image, tmp_path / "out", {}, {"note": str(note)})
+    run = asyncio.create_task(workers.run(request))
+    await until(note.exists)
+    run.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await until(lambda: not psutil.pid_exists(int(note.read_text())))
+    assert await works(workers, image)
+
+
+async def test_a_worker_killed_while_idle_costs_no_job(workers: Workers, image: Path) -> None:
+    for _ in range(3):
+        pids = {int((await workers.run(ask(image, "Nothing"))).results) for _ in range(4)}
+        for pid in pids:
+            psutil.Process(pid).kill()
+        await until(lambda pids=pids: not any(alive(pid) for pid in pids))
+        assert await works(workers, image)
+
+
+async def test_workers_do_not_hear_an_interrupt_of_the_parent(workers: Workers, image: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("signals")
+    pid = int((await workers.run(ask(image, "Nothing"))).results)
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+
+    pids = {(await workers.run(ask(image, "Nothing"))).results for _ in range(4)}
+    assert str(pid) in pids
+
+
+async def test_closing_ends_running_jobs_and_waiting_ones(image: Path, tmp_path: Path) -> None:
+    workers = Workers(1)
+    await workers.start()
+    note = tmp_path / "note"
+    running = RunRequest("j", "rogue", "rogues:Hangs", image, tmp_path / "out", {}, {"note": str(note)})
+    runs = [asyncio.create_task(workers.run(running))]
+    await until(note.exists)
+    runs += [asyncio.create_task(workers.run(ask(image, "Nothing", f"j{n}"))) for n in range(3)]
+
+    await workers.close()
+
+    ends = await asyncio.wait_for(asyncio.gather(*runs, return_exceptions=True), 10)
+    assert [type(end) for end in ends] == [Closed] * 4
+    with pytest.raises(Closed):
+        await workers.run(ask(image, "Nothing"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+async def test_a_memory_hog_meets_its_limit_and_no_other(image: Path) -> None:
+    async with Workers(1, memory_bytes=1 << 30) as workers:
+        outcome = await workers.run(ask(image, "Hogs"))
+
+        assert (outcome.status, outcome.reason[:11]) == (Status.ERROR, "MemoryError")
+        assert await works(workers, image)
+
+
+async def test_numerical_libraries_keep_to_one_thread(workers: Workers, image: Path) -> None:
+    assert (await workers.run(ask(image, "Speaks"))).results == "1"
+
+
+async def test_a_plug_in_that_kills_its_process_when_loaded_does_not_stop_the_pool(image: Path) -> None:
+    async with Workers(1, preload=("rogues:Deadly", "rogues:Absent")) as workers:
+        assert await works(workers, image)
+
+
+def test_a_job_id_that_cannot_name_a_folder_is_refused(image: Path) -> None:
+    for job in ("", "..", "a/b", ".hidden", "a" * 101):
+        with pytest.raises(ValueError, match="job id"):
+            ask(image, "Nothing", job)
+
+
+@pytest.mark.parametrize("names", ["absent", "sub", "sub/inner", "../in/well-A1.tif", "there|there", "", ".", "link"])
+async def test_an_output_that_is_no_plain_file_of_the_scratch_is_refused(
+    workers: Workers, image: Path, names: str
+) -> None:
+    outcome = await workers.run(ask(image, "Names", names=names))
+
+    assert (outcome.status, "Undeliverable" in outcome.reason) == (Status.ERROR, True)
+    assert files(image.parent.parent / "out") == {}
+
+
+async def test_another_jobs_output_is_never_overwritten(workers: Workers, image: Path) -> None:
+    first = await workers.run(ask(image, "Writes", "j1", a="one", b="1"))
+    second = await workers.run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
+    again = await workers.run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
+
+    out = image.parent.parent / "out"
+    assert (first.folder, second.folder) == (out, out / "j2")
+    assert (again.folder, again.outputs) == (second.folder, second.outputs)
+    assert files(out) == {"a": "one", "b": "1", "j2/a": "zwei", "j2/b": "2", "j2/c": "two"}
+
+
+async def test_an_equal_output_is_reused(workers: Workers, image: Path) -> None:
+    first = await workers.run(ask(image, "Writes", "j1", a="one"))
+    again = await workers.run(ask(image, "Writes", "j1", a="one"))
+    other = await workers.run(ask(image, "Writes", "j2", a="one", b="new"))
+
+    assert (again.folder, again.outputs) == (first.folder, first.outputs)
+    assert other.folder == first.folder
+    assert files(image.parent.parent / "out") == {"a": "one", "b": "new"}
+
+
+async def test_a_fickle_pipeline_leaves_two_versions_at_most(workers: Workers, image: Path) -> None:
+    folders = [(await workers.run(ask(image, "Writes", "j1", a=f"run {n}"))).folder for n in range(5)]
+
+    out = image.parent.parent / "out"
+    assert folders == [out] + [out / "j1"] * 4
+    assert files(out) == {"a": "run 0", "j1/a": "run 4"}
+
+
+async def test_jobs_that_race_for_a_name_all_keep_what_they_made(workers: Workers, image: Path) -> None:
+    outcomes = await asyncio.gather(*(workers.run(ask(image, "Writes", f"j{n}", same=f"by {n}")) for n in range(40)))
+
+    texts = [(outcome.folder / "same").read_text() for outcome in outcomes if outcome.folder]
+    assert texts == [f"by {n}" for n in range(40)]
+
+
+async def test_rubbish_of_a_crash_is_gone_at_the_next_run(workers: Workers, image: Path) -> None:
+    scratch = image.parent.parent / "out" / ".job-1.part"
+    scratch.mkdir(parents=True)
+    (scratch / "rubbish").write_text("from before a power cut")
+
+    outcome = await workers.run(ask(image, "Writes", "job-1", a="one"))
+
+    assert outcome.results == "a"
+    assert not scratch.exists()
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from pipelines.workers import RunRequest, Workers
+
+async def main():
+    folder = Path(sys.argv[1])
+    workers = Workers(2)
+    await workers.start()
+    hang = RunRequest("j", "t", "rogues:Hangs", folder, folder, {}, {"note": str(folder / "note")})
+    print((await workers.run(RunRequest("i", "t", "rogues:Nothing", folder, folder))).results, flush=True)
+    await workers.run(hang)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+async def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    path = os.pathsep.join([str(HERE), str(HERE.parent.parent)])
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, script, tmp_path, env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        await until((tmp_path / "note").exists)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert int((tmp_path / "note").read_text()) in {child.pid for child in family}
+    finally:
+        parent.kill()
+        await parent.wait()
+    await until(lambda: not any(alive(child.pid) for child in family))
+
+
+def test_a_program_that_forgets_to_close_its_pool_still_ends(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.replace("    await workers.run(hang)\n", ""))
+    path = os.pathsep.join([str(HERE), str(HERE.parent.parent)])
+    done = subprocess.run(
+        [sys.executable, script, tmp_path],
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=30,
+        check=True,
+        capture_output=True,
+    )
+    assert not alive(int(done.stdout))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "did not come true in time"
+        await asyncio.sleep(0.005)
