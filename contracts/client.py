@@ -1,0 +1,80 @@
+"""Our services' calls to each other over HTTP: the job and task repositories from elsewhere."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from pydantic import TypeAdapter
+
+from contracts.errors import Unavailable, error_of
+from contracts.events import FACTS, VERDICTS, Fact, Verdict
+from contracts.listing import params_of
+from contracts.models import Job
+from contracts.ports import JobQuery, Page
+
+JOBS = TypeAdapter(list[Job])
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+
+
+async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> httpx.Response:
+    """A request whose failure is one of our errors: ``Unavailable`` when nobody answers."""
+    try:
+        response = await client.request(method, path, **options)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{method} {client.base_url}{path.lstrip('/')}: {error or type(error).__name__}") from None
+    if response.status_code >= 400:
+        raise error_of(response.status_code, response.text.strip() or f"{method} {path}: {response.status_code}")
+    return response
+
+
+class HttpJobs:
+    """``contracts.ports.Jobs`` over HTTP. The client's ``base_url`` is the job repository."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def report(self, facts: Sequence[Fact]) -> list[Verdict]:
+        """Tell facts; answered when they are committed."""
+        body = FACTS.dump_json(list(facts), by_alias=True)
+        response = await call(self._client, "POST", "/api/v1/facts", content=body)
+        return VERDICTS.validate_json(response.content)
+
+    async def find(self, query: JobQuery) -> Page:
+        """A page of jobs."""
+        response = await call(self._client, "GET", "/api/v1/job", params=params_of(query))
+        following = response.links.get("next", {}).get("url")
+        after = httpx.URL(following).params.get("after") if following else None
+        return Page(tuple(JOBS.validate_json(response.content)), int(after) if after else None)
+
+    async def get(self, job_id: str) -> Job:
+        """One job. Raises ``NotFound``."""
+        response = await call(self._client, "GET", f"/api/v1/job/{job_id}")
+        return Job.model_validate_json(response.content)
+
+    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+        """Lease launched jobs to a worker."""
+        body = {"worker": worker, "pipelines": list(pipelines), "limit": limit, "seconds": seconds}
+        response = await call(self._client, "POST", "/api/v1/claims", json=body)
+        return JOBS.validate_json(response.content)
+
+    async def release(self, worker: str) -> int:
+        """Give back what a worker held."""
+        response = await call(self._client, "DELETE", f"/api/v1/claims/{worker}")
+        return int(response.json()["Released"])
+
+
+class HttpTasks:
+    """``contracts.ports.Tasks`` over HTTP. The client's ``base_url`` is the task launcher."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def match(self, jobs: Sequence[Job]) -> list[bool]:
+        """Whether any task wants each job."""
+        body = JOBS.dump_json(list(jobs), by_alias=True)
+        response = await call(self._client, "POST", "/api/v1/matchTasks", content=body)
+        return [bool(answer) for answer in response.json()]
+
+    async def register(self, worker: str, pipelines: Sequence[dict[str, Any]]) -> None:
+        """Say that a worker is alive and which pipelines it runs."""
+        await call(self._client, "POST", "/api/v1/pipelines", json={"worker": worker, "pipelines": list(pipelines)})

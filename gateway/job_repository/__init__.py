@@ -1,0 +1,1 @@
+"""The job repository: the only writer of jobs."""

@@ -1,0 +1,245 @@
+"""The job repository's routes: the contract's job calls, and facts and claims for our own services."""
+
+import logging
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from contracts import web
+from contracts.errors import AppError, BadRequest, NotFound, TooEarly
+from contracts.events import FACTS, VERDICTS, Fact, PipelineReported, Verdict
+from contracts.gojson import BadBody, decode
+from contracts.listing import query_of
+from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
+from contracts.models import Model as WireModel
+from contracts.ports import Bus, Clock, JobQuery, Page
+from contracts.rules import read_back
+from gateway.job_repository.patch import object_in, patched
+from gateway.job_repository.relay import Relay
+from gateway.job_repository.store import JobStore
+from gateway.job_repository.translation import language_of, translated
+
+log = logging.getLogger(__name__)
+CONFIRM_GRACE = 30.0
+"""Seconds after which a pipeline's report counts as final although its second call never came."""
+OWNERS = frozenset(str(owner) for owner in Owner)
+
+
+class PipelineResult(WireModel):
+    """Body of the contract's ``PUT /api/v1/job/pipeline/{job}/{task}``."""
+
+    status: Text = ""
+    qc_flags: Text = ""
+    output_files: tuple[OutputFile, ...] | None = None
+    results: Text = ""
+
+
+class Claim(BaseModel):
+    """Body of ``POST /api/v1/claims``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    worker: str
+    pipelines: tuple[str, ...]
+    limit: int = 1
+    seconds: float = 60.0
+
+
+class JobRepository:
+    """The only writer of jobs. Implements ``contracts.ports.Jobs`` for services in the same process."""
+
+    name = "job-repository"
+
+    def __init__(self, store: JobStore, bus: Bus, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self._relay = Relay(bus, store)
+        self.desks = (self._relay,)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Announcements leave while the context is open."""
+        async with self._relay.running():
+            yield
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/api/v1/job", self.on_create, methods=["POST"]),
+            Route("/api/v1/job", self.on_list, methods=["GET"]),
+            Route("/api/v1/job/owner/{owner}", self.on_list_of_owner, methods=["GET"]),
+            Route("/api/v1/job/pipeline/{job_id}/{task_id}", self.on_pipeline_result, methods=["PUT"]),
+            Route("/api/v1/job/{job_id}/history", self.on_history, methods=["GET"]),
+            Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
+            Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
+            Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
+            Route("/api/v1/counts", self.on_counts, methods=["GET"]),
+            Route("/api/v1/facts", self.on_facts, methods=["POST"]),
+            Route("/api/v1/claims", self.on_claim, methods=["POST"]),
+            Route("/api/v1/claims/{worker}", self.on_release, methods=["DELETE"]),
+        ]
+
+    # --- for services: contracts.ports.Jobs
+
+    async def report(self, facts: Sequence[Fact]) -> list[Verdict]:
+        """Apply facts; answered when they are committed."""
+        verdicts = await self._store.apply(facts)
+        self._relay.wake()
+        return verdicts
+
+    async def find(self, query: JobQuery) -> Page:
+        """A page of jobs."""
+        return await self._store.find(query)
+
+    async def get(self, job_id: str) -> Job:
+        """One job. Raises ``NotFound``."""
+        return await self._store.get(job_id)
+
+    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+        """Lease launched jobs to a worker."""
+        return await self._store.claim(worker, pipelines, limit, seconds)
+
+    async def release(self, worker: str) -> int:
+        """Give back what a worker held."""
+        released = await self._store.release(worker)
+        self._relay.wake()
+        return released
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return await self._store.counts()
+
+    # --- the contract's calls
+
+    async def on_create(self, request: Request) -> Response:
+        try:
+            job = decode(Job, await web.body_of(request))
+        except BadBody as error:
+            raise BadRequest(f"failed to unmarshal request ({request.url.path}): {error}") from None
+        if job.id:
+            raise BadRequest("failed to create job: id already specified")
+        file = job.input_file
+        if not (file.hostname and file.dir_name and file.name and file.extension):
+            raise BadRequest(
+                "failed to create job: failed to validate job: InputFile needs Hostname, DirName, Name and Extension"
+            )
+        job_id, made = await self._store.create(_client_job(job))
+        self._relay.wake()
+        return web.text(job_id, 201 if made else 409)
+
+    async def on_list(self, request: Request) -> Response:
+        page = await self._store.find(query_of(request.query_params))
+        language = language_of(request.headers.get("accept-language", ""))
+        headers = web.NOT_CACHED.copy()
+        if page.next is not None:
+            following = request.url.include_query_params(after=page.next)
+            headers["Link"] = f'<{following}>; rel="next"'
+        return web.json([translated(job, language) for job in page.jobs], headers=headers)
+
+    async def on_list_of_owner(self, request: Request) -> Response:
+        owner = request.path_params["owner"]
+        if owner not in OWNERS:
+            raise AppError(
+                f"failed to retrieve job(s) from job repo: invalid input got {owner}, expected proper owner name"
+            )
+        query = query_of(request.query_params).model_copy(update={"owner": owner})
+        page = await self._store.find(query)
+        return web.json(list(page.jobs))
+
+    async def on_get(self, request: Request) -> Response:
+        return web.json(await self._store.get(request.path_params["job_id"]), headers=web.NOT_CACHED)
+
+    async def on_put(self, request: Request) -> Response:
+        job_id = request.path_params["job_id"]
+        try:
+            fields = object_in(await web.body_of(request))
+        except BadBody as error:
+            raise BadRequest(f"failed to unmarshal job: {error}") from None
+        what = "put " + ",".join(sorted(fields))[:200]
+        try:
+            job = await self._store.change(job_id, lambda old: patched(old, fields), "client", what)
+        except NotFound as error:
+            raise NotFound(f"failed to update job for id ({job_id}): {error}") from None
+        self._relay.wake()
+        return web.json(job)
+
+    async def on_delete(self, request: Request) -> Response:
+        await self._store.delete(request.path_params["job_id"])
+        return web.reply()
+
+    async def on_pipeline_result(self, request: Request) -> Response:
+        """The first of a pipeline's two calls. Repeating it, or coming after the end, changes nothing."""
+        job_id, task_id = request.path_params["job_id"], request.path_params["task_id"]
+        try:
+            result = decode(PipelineResult, await web.body_of(request))
+        except BadBody as error:
+            raise AppError(f"failed to unmarshal request ({request.url.path}): {error}") from None
+        if result.status not in ("PipelineComplete", "PipelineFailed"):
+            raise BadRequest(f"invalid Status value '{result.status}'")
+        try:
+            job = await self._store.get(job_id)
+        except NotFound:
+            raise BadRequest("url jobid parameter does not match a job") from None
+        if task_id != job.pipeline_details.task_id:
+            raise BadRequest("url taskid parameter does not match taskid for specified job")
+        fact = PipelineReported(
+            job_id=job_id,
+            by="pipeline",
+            task_id=task_id,
+            status=result.status,
+            qc_flags=result.qc_flags,
+            results=result.results,
+            outputs=result.output_files,
+            confirm_from=self._clock() + int(CONFIRM_GRACE * 1e9),
+        )
+        (verdict,) = await self.report([fact])
+        if verdict.error:
+            kind = TooEarly if verdict.status == TooEarly.status else BadRequest
+            raise kind(verdict.error)
+        return web.reply()
+
+    # --- our own calls
+
+    async def on_facts(self, request: Request) -> Response:
+        try:
+            facts = FACTS.validate_json(await web.body_of(request))
+        except ValidationError as error:
+            raise BadRequest(f"these facts cannot be read: {error}") from None
+        return Response(VERDICTS.dump_json(await self.report(facts), by_alias=True), media_type="application/json")
+
+    async def on_claim(self, request: Request) -> Response:
+        try:
+            claim = Claim.model_validate_json(await web.body_of(request))
+        except ValidationError as error:
+            raise BadRequest(f"this claim cannot be read: {error}") from None
+        return web.json(await self.claim(claim.worker, claim.pipelines, claim.limit, claim.seconds))
+
+    async def on_release(self, request: Request) -> Response:
+        return web.json({"Released": await self.release(request.path_params["worker"])})
+
+    async def on_history(self, request: Request) -> Response:
+        return web.json(await self._store.history(request.path_params["job_id"]))
+
+    async def on_counts(self, _request: Request) -> Response:
+        return web.json(await self._store.counts(), headers=web.NOT_CACHED)
+
+
+def _client_job(job: Job) -> Job:
+    """A job as a client of the contract made it: its words kept, its state read from them."""
+    file = job.input_file
+    state = read_back(job.owner, job.status, job.pipeline_details.status) or State.CREATED
+    return Job(
+        id=str(uuid.uuid4()),
+        owner=job.owner,
+        input_file=file,
+        pipeline_details=job.pipeline_details,
+        status=job.status,
+        error_details=ErrorDetails(),
+        verification=job.verification,
+        state=state,
+        origin_host=file.hostname,
+        origin_dir=file.dir_name,
+    )

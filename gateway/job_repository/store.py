@@ -1,0 +1,281 @@
+"""Jobs in SQL: facts applied in groups, with history and outbox in the same transaction."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from contracts import rules
+from contracts.errors import AppError, NotFound
+from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased, jobs_in
+from contracts.models import Job, Owner, State
+from contracts.ports import Clock, JobQuery, Page
+from gateway import database as db
+from gateway.writer import Writer
+
+J = db.job.c
+
+
+class JobStore:
+    """The only place where jobs are written. Reads run beside the writer and see the last commit."""
+
+    def __init__(self, writer: Writer, readers: sa.Engine, clock: Clock) -> None:
+        self._writer, self._readers, self._clock = writer, readers, clock
+
+    async def apply(self, facts: Sequence[Fact]) -> list[Verdict]:
+        """Apply facts in order; answered after the commit. A fact refused does not hinder the others."""
+        return await self._writer.run(lambda tx: self._apply(tx, facts))
+
+    async def create(self, job: Job) -> tuple[str, bool]:
+        """Keep a job made by a client, unless its location is known: (id, whether it was made)."""
+
+        def work(tx: sa.Connection) -> tuple[str, bool]:
+            file = job.input_file
+            here = (J.origin_host == file.hostname) & (J.origin_dir == file.dir_name) & (J.name == file.name)
+            if file.sha256:
+                here &= J.sha256 == file.sha256
+            known = tx.execute(sa.select(J.id).where(here).order_by(J.seq.desc()).limit(1)).scalar()
+            if known is not None:
+                return str(known), False
+            now = self._clock()
+            fresh = job.evolve(last_updated=now, created=now)
+            self._save(tx, {fresh.id: fresh}, {fresh.id})
+            self._note(tx, [_line(fresh.id, now, fresh.owner or "client", "created", "", fresh.state, "")])
+            return fresh.id, True
+
+        return await self._writer.run(work)
+
+    async def change(self, job_id: str, edit: Callable[[Job], Job], by: str, what: str) -> Job:
+        """A job after an edit that is not a fact (a client's PUT). Raises ``NotFound`` or what ``edit`` raises."""
+
+        def work(tx: sa.Connection) -> Job:
+            old = self._load(tx, [job_id]).get(job_id)
+            if old is None:
+                raise NotFound(f"job id not found for {job_id}")
+            now = self._clock()
+            new = edit(old).evolve(last_updated=max(now, old.last_updated + 1))
+            self._save(tx, {job_id: new}, set())
+            self._note(tx, [_line(job_id, now, by, what, old.state, new.state, new.reason)])
+            return new
+
+        return await self._writer.run(work)
+
+    async def delete(self, job_id: str) -> None:
+        """Forget a job; its history stays. Raises ``NotFound``."""
+
+        def work(tx: sa.Connection) -> None:
+            if tx.execute(db.job.delete().where(J.id == job_id)).rowcount == 0:
+                raise NotFound(f"failed to delete job for id {job_id}: job id not found for {job_id}")
+            self._note(tx, [_line(job_id, self._clock(), "client", "deleted", "", "", "")])
+
+        await self._writer.run(work)
+
+    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+        """Lease waiting jobs of these pipelines, oldest first."""
+
+        def work(tx: sa.Connection) -> list[Job]:
+            now = self._clock()
+            free = (J.lease_holder == "") | (J.lease_until <= now)
+            mine = (J.state == State.RUNNING) & J.pipeline.in_(pipelines) & (J.not_before <= now) & free
+            chosen = sa.select(J.id).where(mine).order_by(J.seq).limit(limit).with_for_update(skip_locked=True)
+            until = now + int(seconds * 1e9)
+            facts = [
+                PipelineStarted(job_id=str(job_id), by=Owner.TASK_LAUNCHER, worker=worker, lease_until=until)
+                for job_id in tx.execute(chosen).scalars()
+            ]
+            verdicts = self._apply(tx, facts)
+            return [v.job for v in verdicts if v.job is not None and v.job.lease_holder == worker]
+
+        return await self._writer.run(work)
+
+    async def release(self, worker: str) -> int:
+        """Give back what a worker held."""
+
+        def work(tx: sa.Connection) -> int:
+            held = sa.select(J.id).where((J.state == State.RUNNING) & (J.lease_holder == worker))
+            facts = [
+                WorkerReleased(job_id=str(job_id), by=Owner.TASK_LAUNCHER, worker=worker)
+                for job_id in tx.execute(held).scalars()
+            ]
+            return sum(v.changed for v in self._apply(tx, facts))
+
+        return await self._writer.run(work)
+
+    async def get(self, job_id: str) -> Job:
+        """One job. Raises ``NotFound``."""
+        doc = await self._read(lambda tx: tx.execute(sa.select(J.doc).where(J.id == job_id)).scalar())
+        if doc is None:
+            raise NotFound(f"failed to retrieve job(s) from job repo: job id not found for {job_id}")
+        return Job.model_validate_json(doc)
+
+    async def find(self, query: JobQuery) -> Page:
+        """A page of jobs in the order of their registration."""
+        rows = await self._read(lambda tx: tx.execute(_listing(query)).all())
+        more = len(rows) > query.limit
+        rows = rows[: query.limit]
+        jobs = tuple(Job.model_validate_json(row.doc) for row in rows)
+        return Page(jobs, int(rows[-1].seq) if more else None)
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        query = sa.select(J.state, sa.func.count()).group_by(J.state)
+        return {str(state): int(n) for state, n in await self._read(lambda tx: tx.execute(query).all())}
+
+    async def history(self, job_id: str) -> list[dict[str, Any]]:
+        """All that happened to a job, oldest first: at (ns), by, what, from, to, why."""
+        h = db.history.c
+        query = sa.select(h.at, h.by, h.what, h.from_state, h.to_state, h.why).where(h.job_id == job_id).order_by(h.seq)
+        rows = await self._read(lambda tx: tx.execute(query).all())
+        return [
+            {"At": r.at, "By": r.by, "What": r.what, "From": r.from_state, "To": r.to_state, "Why": r.why} for r in rows
+        ]
+
+    async def unsent(self, limit: int) -> list[Any]:
+        """The oldest messages that wait to be published: seq, topic, key, payload."""
+        o = db.outbox.c
+        query = sa.select(o.seq, o.topic, o.key, o.payload).order_by(o.seq).limit(limit)
+        return list(await self._read(lambda tx: tx.execute(query).all()))
+
+    async def sent(self, seqs: Sequence[int]) -> None:
+        """Forget messages that the bus has taken."""
+        o = db.outbox
+        await self._writer.run(lambda tx: tx.execute(o.delete().where(o.c.seq.in_(seqs))))
+
+    async def _read(self, query: Callable[[sa.Connection], Any]) -> Any:
+        def work() -> Any:
+            with self._readers.connect() as connection:
+                return query(connection)
+
+        return await asyncio.to_thread(work)
+
+    def _apply(self, tx: sa.Connection, facts: Sequence[Fact]) -> list[Verdict]:
+        before = self._load(tx, {fact.job_id for fact in facts})
+        now = dict(before)
+        lines: list[dict[str, Any]] = []
+        messages: list[dict[str, str]] = []
+        verdicts = []
+        for fact in facts:
+            old = now.get(fact.job_id)
+            try:
+                new = rules.advance(old, fact, at := self._clock())
+            except AppError as error:
+                verdicts.append(Verdict(job=old, status=error.status, error=str(error)))
+                continue
+            if new is not old:
+                new = new.evolve(last_updated=max(at, old.last_updated + 1 if old else 0))
+                now[new.id] = new
+                if line := _told(old, new, fact, at):
+                    lines.append(line)
+                messages += [{"topic": m.topic, "key": new.id, "payload": m.payload} for m in fact.messages]
+            verdicts.append(Verdict(job=new, changed=new is not old))
+        changed = {job_id: job for job_id, job in now.items() if job is not before.get(job_id)}
+        self._save(tx, changed, changed.keys() - before.keys())
+        self._note(tx, lines)
+        self._announce(tx, messages, [job for job_id, job in changed.items() if _is_news(before.get(job_id), job)])
+        return verdicts
+
+    def _load(self, tx: sa.Connection, job_ids: Iterable[str]) -> dict[str, Job]:
+        wanted = list(job_ids)
+        found: dict[str, Job] = {}
+        for start in range(0, len(wanted), 500):  # SQLite and drivers limit the number of parameters
+            some = wanted[start : start + 500]
+            query = sa.select(J.id, J.doc).where(J.id.in_(some)).with_for_update()
+            found.update((row.id, Job.model_validate_json(row.doc)) for row in tx.execute(query))
+        return found
+
+    def _save(self, tx: sa.Connection, jobs: dict[str, Job], fresh: set[str]) -> None:
+        new = [_row(job) for job_id, job in jobs.items() if job_id in fresh]
+        old = [_row(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
+        if new:
+            tx.execute(db.job.insert(), new)
+        if old:
+            tx.execute(UPDATE, old)
+
+    def _note(self, tx: sa.Connection, lines: list[dict[str, Any]]) -> None:
+        if lines:
+            tx.execute(db.history.insert(), lines)
+
+    def _announce(self, tx: sa.Connection, messages: list[dict[str, str]], jobs: Sequence[Job]) -> None:
+        rows = messages + [
+            {"topic": jobs_in(job.state), "key": job.id, "payload": job.model_dump_json(by_alias=True)} for job in jobs
+        ]
+        if rows:
+            tx.execute(db.outbox.insert(), rows)
+
+
+UPDATE = db.job.update().where(J.id == sa.bindparam("key"))
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "owner": job.owner,
+        "status": job.status,
+        "origin_host": job.origin_host,
+        "origin_dir": job.origin_dir,
+        "name": job.input_file.name,
+        "sha256": job.input_file.sha256,
+        "pipeline": job.pipeline_details.pipeline_id,
+        "task": job.pipeline_details.task_id,
+        "lease_holder": job.lease_holder,
+        "lease_until": job.lease_until,
+        "not_before": job.not_before,
+        "wants_preview": job.state is State.COMPLETE and not job.previewed,
+        "last_updated": job.last_updated,
+        "doc": job.model_dump_json(by_alias=True),
+    }
+
+
+def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str) -> dict[str, Any]:
+    return {"job_id": job_id, "at": at, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
+
+
+def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | None:
+    """The history line of a change; a lease that is merely kept alive is not worth one."""
+    kept_alive = old is not None and isinstance(fact, PipelineStarted) and old.lease_holder == new.lease_holder
+    if kept_alive and new.state is State.RUNNING:
+        return None
+    why = new.reason or (f"taken by {new.lease_holder}" if isinstance(fact, PipelineStarted) else "")
+    return _line(new.id, at, fact.by, fact.kind, old.state if old else "", new.state, why)
+
+
+def _is_news(old: Job | None, new: Job) -> bool:
+    """Whether others should hear of it: a new state, or a job that may be taken up again or has trouble."""
+    if old is None or old.state is not new.state:
+        return True
+    return old.reason != new.reason or bool(old.lease_holder and not new.lease_holder)
+
+
+def _listing(query: JobQuery) -> sa.Select[Any]:
+    """One more row than asked for, so that the caller knows whether there is another page."""
+    order = J.seq.desc() if query.newest_first else J.seq.asc()
+    listing = sa.select(J.seq, J.doc).where(*_conditions(query)).order_by(order).limit(query.limit + 1)
+    if query.after is not None:
+        listing = listing.where(J.seq < query.after if query.newest_first else J.seq > query.after)
+    return listing
+
+
+def _conditions(query: JobQuery) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if query.states:
+        found.append(J.state.in_([str(state) for state in query.states]))
+    equal = {
+        J.owner: query.owner,
+        J.status: query.status,
+        J.origin_host: query.origin_host,
+        J.pipeline: query.pipeline,
+        J.task: query.task,
+        J.wants_preview: query.wants_preview,
+    }
+    found += [column == value for column, value in equal.items() if value is not None]
+    if query.name_contains:
+        found.append(J.name.contains(query.name_contains, autoescape=True))
+    if query.updated_since is not None:
+        found.append(J.last_updated >= query.updated_since)
+    if query.due_at is not None:
+        found.append(J.not_before <= query.due_at)
+    if query.lease_over_at is not None:
+        found.append((J.lease_holder == "") & (J.lease_until > 0) & (J.lease_until <= query.lease_over_at))
+    return found

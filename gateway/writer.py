@@ -1,0 +1,114 @@
+"""One thread that writes, with many requests sharing one commit."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from contracts.errors import AppError, Unavailable
+
+T = TypeVar("T")
+GROUP = 128
+"""Requests that share a commit at most; more gain nothing and lengthen the wait of the first."""
+
+
+@dataclass
+class _Request:
+    work: Callable[[sa.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    done: "asyncio.Future[Any]"
+
+
+class Writer:
+    """Runs functions on a connection, one after the other, in groups that share a transaction.
+
+    The answer to each is given only after the commit it rode in, so what was answered survives a power cut.
+    A function that raises an ``AppError`` must have written nothing. When a database error breaks a group,
+    each of its functions is run again in a transaction of its own: one poison request fails alone.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to work. May be called once."""
+        self._thread = threading.Thread(target=self._run, name="database writer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what was asked before, then end the thread. Blocks."""
+        self._waiting.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    async def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """The function's result, once committed. Raises ``Unavailable`` when the database does not take it."""
+        loop = asyncio.get_running_loop()
+        request = _Request(work, loop, loop.create_future())
+        self._waiting.put(request)
+        result: T = await request.done
+        return result
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._work_off(group)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[_Request], bool]:
+        group: list[_Request] = []
+        request = self._waiting.get()
+        while request is not None:
+            group.append(request)
+            if len(group) >= GROUP:
+                return group, False
+            try:
+                request = self._waiting.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _work_off(self, group: list[_Request]) -> None:
+        answers: list[tuple[_Request, Any, Exception | None]] = []
+        try:
+            with self._engine.begin() as connection:
+                answers.extend(_answer(request, connection) for request in group)
+        except Exception as error:
+            if len(group) > 1:
+                for request in group:
+                    self._work_off([request])
+                return
+            problem = error
+            if isinstance(error, sa.exc.OperationalError):
+                problem = Unavailable(f"the database does not take writes now: {error.orig}")
+            answers = [(group[0], None, problem)]
+        for request, result, failure in answers:
+            _tell(request, result, failure)
+
+
+def _answer(request: _Request, connection: sa.Connection) -> tuple[_Request, Any, Exception | None]:
+    try:
+        return request, request.work(connection), None
+    except AppError as error:
+        return request, None, error
+
+
+def _tell(request: _Request, result: Any, failure: Exception | None) -> None:
+    def settle() -> None:
+        if request.done.cancelled():
+            return
+        if failure is not None:
+            request.done.set_exception(failure)
+        else:
+            request.done.set_result(result)
+
+    if not request.loop.is_closed():
+        request.loop.call_soon_threadsafe(settle)
