@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,15 +12,24 @@ import sqlalchemy as sa
 from contracts.errors import AppError, Unavailable
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item
+O = TypeVar("O")  # noqa: E741 - what comes of it
 GROUP = 128
 """Requests that share a commit at most; more gain nothing and lengthen the wait of the first."""
 
 
+Bulk = Callable[[sa.Connection, list[Any]], list[Any]]
+
+
 @dataclass
 class _Request:
-    work: Callable[[sa.Connection], Any]
+    """Either a function to run, or items for a bulk function that may be joined with those of others."""
+
     loop: asyncio.AbstractEventLoop
     done: "asyncio.Future[Any]"
+    work: Callable[[sa.Connection], Any] | None = None
+    items: Sequence[Any] = ()
+    bulk: Bulk | None = None
 
 
 class Writer:
@@ -50,10 +59,18 @@ class Writer:
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
         """The function's result, once committed. Raises ``Unavailable`` when the database does not take it."""
         loop = asyncio.get_running_loop()
-        request = _Request(work, loop, loop.create_future())
-        self._waiting.put(request)
-        result: T = await request.done
+        result: T = await self._ask(_Request(loop, loop.create_future(), work=work))
         return result
+
+    async def run_bulk(self, bulk: Callable[[sa.Connection, list[I]], list[O]], items: Sequence[I]) -> list[O]:
+        """One result an item. The items of many callers go to ``bulk`` in one call: few statements for many."""
+        loop = asyncio.get_running_loop()
+        results: list[O] = await self._ask(_Request(loop, loop.create_future(), items=items, bulk=bulk))
+        return results
+
+    async def _ask(self, request: _Request) -> Any:
+        self._waiting.put(request)
+        return await request.done
 
     def _run(self) -> None:
         while True:
@@ -80,7 +97,8 @@ class Writer:
         answers: list[tuple[_Request, Any, Exception | None]] = []
         try:
             with self._engine.begin() as connection:
-                answers.extend(_answer(request, connection) for request in group)
+                answers.extend(_bulk_answers(group, connection))
+                answers.extend(_answer(request, connection) for request in group if request.bulk is None)
         except Exception as error:
             if len(group) > 1:
                 for request in group:
@@ -94,7 +112,20 @@ class Writer:
             _tell(request, result, failure)
 
 
+def _bulk_answers(group: list[_Request], connection: sa.Connection) -> list[tuple[_Request, Any, Exception | None]]:
+    joined: dict[Bulk, list[_Request]] = {}
+    for request in group:
+        if request.bulk is not None:
+            joined.setdefault(request.bulk, []).append(request)
+    answers: list[tuple[_Request, Any, Exception | None]] = []
+    for bulk, requests in joined.items():
+        results = iter(bulk(connection, [item for request in requests for item in request.items]))
+        answers += [(request, [next(results) for _ in request.items], None) for request in requests]
+    return answers
+
+
 def _answer(request: _Request, connection: sa.Connection) -> tuple[_Request, Any, Exception | None]:
+    assert request.work is not None
     try:
         return request, request.work(connection), None
     except AppError as error:

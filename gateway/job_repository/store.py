@@ -25,7 +25,7 @@ class JobStore:
 
     async def apply(self, facts: Sequence[Fact]) -> list[Verdict]:
         """Apply facts in order; answered after the commit. A fact refused does not hinder the others."""
-        return await self._writer.run(lambda tx: self._apply(tx, facts))
+        return await self._writer.run_bulk(self._apply, facts)
 
     async def create(self, job: Job) -> tuple[str, bool]:
         """Keep a job made by a client, unless its location is known: (id, whether it was made)."""

@@ -1,0 +1,1 @@
+"""Serves outputs to instruments, archives, keeps rejects."""

@@ -1,0 +1,1 @@
+"""Chooses the task for each received job and sees its pipeline through."""
