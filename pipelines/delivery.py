@@ -31,8 +31,11 @@ def scratch_of(folder: Path, job: str) -> Path:
 def scratch(folder: Path, job: str) -> Iterator[Path]:
     """The job's scratch, empty even when a crash left rubbish in it; removed in the end."""
     place = scratch_of(folder, job)
-    discard(place)
-    place.mkdir(parents=True)
+    try:
+        place.mkdir(parents=True)
+    except FileExistsError:
+        discard(place)
+        place.mkdir()
     try:
         yield place
     finally:
@@ -41,7 +44,12 @@ def scratch(folder: Path, job: str) -> Iterator[Path]:
 
 def discard(place: Path) -> None:
     """Remove a scratch and all in it; what resists stays until the job's next run."""
-    shutil.rmtree(place, ignore_errors=True)
+    try:
+        place.rmdir()  # mostly it is empty, and this much faster
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def deliver(made: Path, names: Sequence[str], folder: Path, job: str) -> tuple[Path, tuple[Output, ...]]:

@@ -18,13 +18,15 @@ from pipelines.plugin import BadInput
 
 if TYPE_CHECKING:  # loaded when first needed, so that importing this module costs little
     from PIL.ImageFile import ImageFile
-    from tifffile import TiffPage
+    from tifffile import TiffFile, TiffPage
 
 MAX_PIXELS = 2_000_000_000
 """Samples an image may promise to have before it is taken for a decompression bomb."""
 
 Pixels = NDArray[Any]
 
+_NEEDED = {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
+"""TIFF tags without which pixels are misread (TIFF 6.0: size, depth, codec, colours, strips, tiles, type)."""
 _DENSEST = 4096
 """No codec among deflate, LZW and PackBits makes data smaller than by this factor."""
 
@@ -103,7 +105,7 @@ def _blaming(path: Path) -> Iterator[None]:
             f"{path.name}: does not fit in the memory of this worker; crop or tile it, or allow more"
         ) from None
     except Exception as error:
-        what = " ".join(str(error).split())[:160] or type(error).__name__
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise BadInput(
             f"{path.name}: is damaged or of an unsupported kind ({what}); "
             "check that it opens elsewhere, then copy or export it again"
@@ -185,8 +187,20 @@ def _read_tiff(path: Path, max_pixels: int) -> Picture:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is told by exception
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
+        _check_directory(tiff, page)
         _check_page(page, path.stat().st_size, max_pixels)
         return Picture(_plane(page, page.asarray(maxworkers=1)), of_tiff(tiff, page))
+
+
+def _check_directory(tiff: "TiffFile", page: "TiffPage") -> None:
+    """Refuse a page whose tags the library could not read: it would guess instead."""
+    form = tiff.tiff
+    tiff.filehandle.seek(page.offset)
+    (count,) = struct.unpack(form.tagnoformat, tiff.filehandle.read(form.tagnosize))
+    tags = tiff.filehandle.read(count * form.tagsize)
+    codes = {struct.unpack_from(form.byteorder + "H", tags, n * form.tagsize)[0] for n in range(count)}
+    if lost := [code for code in sorted(codes & _NEEDED) if code not in page.tags]:
+        raise BadInput(f"is damaged: what it says of its pixels cannot be read (tags {lost}); copy it again")
 
 
 def _check_page(page: "TiffPage", file_size: int, max_pixels: int) -> None:

@@ -189,16 +189,17 @@ class _Slot:
             self._process.join()
         self._connection, theirs = _SPAWN.Pipe()
         with theirs, _without_interrupts():
-            self._process = _SPAWN.Process(target=serve, args=(theirs, setup), name="worker", daemon=True)
-            self._process.start()
+            process = _SPAWN.Process(target=serve, args=(theirs, setup), name="worker", daemon=True)
+            process.start()
+        self._process = process  # not before: ``kill`` may come at any time
         try:
             if self._connection.poll(_START_SECONDS):
                 self._connection.recv()
                 return
         except (EOFError, OSError):
             pass
-        self._process.kill()
-        self._process.join()
+        process.kill()
+        process.join()
 
 
 @contextmanager
