@@ -1,0 +1,86 @@
+"""Moves a finished job's files to the archive, and makes the pictures a browser can show. Blocking functions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from contracts.disk import place
+from contracts.errors import AppError, NotFound
+from contracts.models import InputFile, Job, OutputFile, OutputStatus, Owner
+from gateway.file_sender.rules import archive_name, is_picture, preview_name, shown_as_it_is
+from gateway.files import GatewayFiles, output_path
+
+PREVIEW_EDGE = 1024
+"""Longest side of a preview in pixels."""
+
+
+def archived(job: Job, files: GatewayFiles) -> tuple[InputFile, tuple[OutputFile, ...]]:
+    """The job's files, now in the archive. Moving again what was moved before changes nothing.
+
+    The archive's names hold the time at which the job last changed, so that a repeated try makes the same
+    ones. Raises ``NotFound`` when a file is neither in its place nor in the archive, ``OSError`` otherwise.
+    """
+    file = job.input_file
+    stamp = job.last_updated
+    source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (files.root,))
+    kept = _moved(source, files.archive, job.id, stamp, "input")
+    details = job.pipeline_details
+    roots = (files.root, Path(details.output_folder or files.output))
+    outputs = []
+    for output in details.output_files or ():
+        moved = str(_moved(output_path(output, roots), files.archive, job.id, stamp, "output"))
+        done = {"status": str(OutputStatus.COMPLETE), "owner": str(Owner.NONE), "error_details": None}
+        outputs.append(output.evolve(archive_name=moved, viewable=moved, **done))
+    return file.evolve(archive_name=str(kept), viewable=str(kept)), tuple(outputs)
+
+
+def _moved(source: Path, archive: Path, job_id: str, stamp: int, kind: str) -> Path:
+    target = archive / archive_name(source.name, job_id, stamp, kind)
+    if source.is_file():
+        place(source, target)
+        return target
+    # An earlier try may have moved it and died before it could tell.
+    stem, dot, rest = source.name.partition(".")
+    earlier = sorted(archive.glob(f"{_literal(stem)}_archive_{job_id}_*_{kind}{dot}{_literal(rest)}"))
+    if not earlier:
+        raise NotFound(f"{source} is not there to be archived")
+    return earlier[-1]
+
+
+def _literal(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
+
+
+def previews(job: Job) -> Mapping[str, str]:
+    """Pictures made of the job's archived files: archive name -> picture. What cannot be shown is left out."""
+    made: dict[str, str] = {}
+    outputs = job.pipeline_details.output_files or ()
+    for name in [job.input_file.archive_name, *(output.archive_name for output in outputs)]:
+        if not name or shown_as_it_is(name) or not is_picture(name):
+            continue
+        picture = preview_name(name)
+        try:
+            _make_preview(Path(name), Path(picture))
+        except (OSError, ValueError, AppError):
+            continue  # a file that is no picture after all keeps itself as its viewable
+        made[name] = picture
+    return made
+
+
+def _make_preview(source: Path, target: Path) -> None:
+    """A JPEG of at most ``PREVIEW_EDGE`` pixels a side, contrast stretched to the 1st and 99.8th percentile."""
+    import numpy as np
+    from PIL import Image
+
+    from gateway.file_sender.pixels import first_plane
+
+    pixels = first_plane(source)
+    step = max(1, -(-max(pixels.shape[:2]) // PREVIEW_EDGE))
+    small = pixels[::step, ::step]
+    if small.dtype != np.uint8 or small.max() < 100:
+        finite = small[np.isfinite(small)].astype(np.float32)
+        low, high = np.percentile(finite, (1.0, 99.8)) if finite.size else (0.0, 1.0)
+        scaled = (np.nan_to_num(small.astype(np.float32)) - low) / max(float(high - low), 1e-6)
+        small = (np.clip(scaled, 0.0, 1.0) * 255.0).astype(np.uint8)
+    temporary = target.with_name(target.name + ".part")
+    Image.fromarray(small).save(temporary, "JPEG", quality=85)
+    place(temporary, target)

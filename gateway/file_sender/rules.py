@@ -1,0 +1,35 @@
+"""Names of archived and shown files, as the contract has them."""
+
+from pathlib import PurePosixPath
+
+SHOWN_AS_THEY_ARE = frozenset({".png", ".jpg", ".jpeg", ".gif"})
+PICTURES = frozenset({".tif", ".tiff", ".bmp", *SHOWN_AS_THEY_ARE})
+
+
+def archive_name(name: str, job_id: str, at: int, kind: str) -> str:
+    """A name that no other file has: the first dot becomes ``_archive_<job>_<ns>_<kind>.``
+
+    ``kind`` is ``input`` or ``output``. A name without a dot gets the mark at its end, so that it is unique too.
+    """
+    stem, dot, rest = name.partition(".")
+    return f"{stem}_archive_{job_id}_{at}_{kind}{dot}{rest}"
+
+
+def shown_as_it_is(name: str) -> bool:
+    """Whether a browser shows such a file."""
+    return PurePosixPath(name).suffix.lower() in SHOWN_AS_THEY_ARE
+
+
+def is_picture(name: str) -> bool:
+    """Whether a preview can be made of such a file."""
+    return PurePosixPath(name).suffix.lower() in PICTURES
+
+
+def preview_name(archived: str) -> str:
+    """The preview beside an archived file: its extension becomes ``.jpeg``."""
+    return str(PurePosixPath(archived).with_suffix(".jpeg"))
+
+
+def reject_folder(pipeline_id: str) -> str:
+    """The reject folder's name: the last level of the pipeline's topic."""
+    return pipeline_id.rstrip("/").rpartition("/")[2] or "unknown"

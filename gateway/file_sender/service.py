@@ -1,0 +1,199 @@
+"""The gateway's file sender: serves outputs, archives what is delivered, keeps what reviewers reject."""
+
+import asyncio
+import logging
+import random
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from contracts import web
+from contracts.desk import Desk, pause_after
+from contracts.disk import bare_name, place
+from contracts.errors import AppError, BadRequest, NotFound
+from contracts.events import OutputsArchived, PreviewsMade, StepFailed, jobs_in
+from contracts.gojson import BadBody, decode
+from contracts.models import Job, Owner, State, Trouble
+from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
+from gateway.file_sender.archive import archived, previews
+from gateway.file_sender.rules import reject_folder
+from gateway.file_sender.serving import file_response
+from gateway.files import GatewayFiles, output_path
+
+log = logging.getLogger(__name__)
+PREVIEW_PATIENCE = 60 * 10**9
+"""ns that a preview waits at most for the pipelines to be idle."""
+
+
+class FileSender:
+    """Works on delivered jobs, and answers those who fetch, reject or look at files."""
+
+    name = "file-sender-gateway"
+
+    def __init__(self, jobs: Jobs, files: GatewayFiles, bus: Bus, clock: Clock) -> None:
+        self._jobs, self._files, self._bus, self._clock = jobs, files, bus, clock
+        self._archive = Desk("archive", self._look_for_delivered, self.archive, _name_of, slots=8)
+        self._preview = Desk("preview", self._look_for_unseen, self.preview, _name_of, slots=1, every=2.0)
+        self.desks = (self._archive, self._preview)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Archives and makes previews while the context is open."""
+        async with AsyncExitStack() as stack:
+            for desk in self.desks:
+                await stack.enter_async_context(desk.running())
+            wakes = {jobs_in(State.DELIVERED): self._wake}
+            await stack.enter_async_context(self._bus.subscribe(self.name, wakes))
+            yield
+
+    async def _wake(self, _delivery: Delivery) -> None:
+        self._archive.wake()
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/api/v1/dataToHandle", self.on_data_to_handle, methods=["POST"]),
+            Route("/api/v1/transmitFile/{job_id}/{place}", self.on_transmit_file, methods=["GET"]),
+            Route("/api/v1/archiveFile/{job_id}", self.on_archive, methods=["POST"]),
+            Route("/api/v1/reject/{job_id}", self.on_reject, methods=["POST"]),
+            Route("/api/v1/reject/{job_id}", self.on_unreject, methods=["DELETE"]),
+            Route("/api/v1/retry", self.on_retry, methods=["POST"]),
+        ]
+
+    # --- the work
+
+    async def _look_for_delivered(self, free: int) -> Sequence[Job]:
+        query = JobQuery(states=(State.DELIVERED,), due_at=self._clock(), newest_first=False, limit=free)
+        return (await self._jobs.find(query)).jobs
+
+    async def archive(self, job: Job) -> None:
+        """Move a job's files to the archive and say so; what fails is counted and tried again."""
+        try:
+            input_file, outputs = await asyncio.to_thread(archived, job, self._files)
+        except (AppError, OSError) as error:
+            pause = pause_after(job.failures, first=1.0, chance=random.random())
+            fact = StepFailed(
+                job_id=job.id,
+                by=Owner.FILE_SENDER_GATEWAY,
+                state=State.DELIVERED,
+                trouble=Trouble.ARCHIVE,
+                reason=f"cannot archive: {error}",
+                retry_at=self._clock() + int(pause * 1e9),
+            )
+            await self._jobs.report([fact])
+            return
+        done = OutputsArchived(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, input_file=input_file, outputs=outputs)
+        await self._jobs.report([done])
+
+    async def _look_for_unseen(self, free: int) -> Sequence[Job]:
+        """Finished jobs without previews, once the pipelines are idle or the oldest has waited long enough."""
+        page = await self._jobs.find(JobQuery(wants_preview=True, newest_first=False, limit=free))
+        if not page.jobs or page.jobs[0].last_updated < self._clock() - PREVIEW_PATIENCE:
+            return page.jobs
+        busy = await self._jobs.find(JobQuery(states=(State.RECEIVED, State.RUNNING), limit=1))
+        return () if busy.jobs else page.jobs
+
+    async def preview(self, job: Job) -> None:
+        """Make what a browser can show of a finished job."""
+        made = await asyncio.to_thread(previews, job)
+        await self._jobs.report([PreviewsMade(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, viewables=made)])
+
+    # --- the contract's calls
+
+    async def on_transmit_file(self, request: Request) -> Response:
+        job = await self._job(request)
+        said = request.path_params["place"]
+        try:
+            place_ = int(said)
+        except ValueError:
+            raise BadRequest(f'strconv.Atoi: parsing "{said}": invalid syntax') from None
+        outputs = job.pipeline_details.output_files or ()
+        if not 0 <= place_ < len(outputs):
+            raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")
+        output = outputs[place_]
+        path = Path(output.archive_name) if output.archive_name else self._output_path(job, place_)
+        if not path.is_file():
+            raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
+        return await file_response(request, path, output.sha256)
+
+    def _output_path(self, job: Job, place_: int) -> Path:
+        details = job.pipeline_details
+        roots = (self._files.root, Path(details.output_folder or self._files.output))
+        return output_path((details.output_files or ())[place_], roots)
+
+    async def on_data_to_handle(self, request: Request) -> Response:
+        """Old launchers hand jobs over here; ours waits for them in the repository, so this only looks."""
+        try:
+            job = decode(Job, await web.body_of(request))
+        except BadBody as error:
+            raise BadRequest(f"failed to unmarshal request ({request.url.path}): {error}") from None
+        await self._jobs.get(job.id)
+        self._archive.wake()
+        return web.reply()
+
+    async def on_archive(self, request: Request) -> Response:
+        """An instrument's side that speaks the old contract has pulled the outputs and wants them archived."""
+        job = await self._job(request)
+        if job.state in (State.DELIVERING, State.DELIVERED):
+            await self.archive(job)
+            job = await self._jobs.get(job.id)
+        if job.state is not State.COMPLETE:
+            raise AppError(f"job {job.id} is not archived: {job.reason or f'it is {job.state}'}")
+        return web.reply()
+
+    async def on_reject(self, request: Request) -> Response:
+        job = await self._job(request)
+        source, target = self._rejected(job)
+        if not target.exists():
+            if not source.is_file():
+                raise AppError(f"the input of job {job.id} is not in the archive ({source}); nothing was copied")
+            await asyncio.to_thread(_copy, source, target)
+        return web.reply()
+
+    async def on_unreject(self, request: Request) -> Response:
+        job = await self._job(request)
+        _, target = self._rejected(job)
+        if not target.exists():
+            raise AppError(f"failed to delete reject file for JobId: {job.id}")
+        await asyncio.to_thread(_remove, target)
+        return web.reply()
+
+    async def on_retry(self, _request: Request) -> Response:
+        for desk in self.desks:
+            desk.wake()
+        return web.reply()
+
+    async def _job(self, request: Request) -> Job:
+        job_id = request.path_params["job_id"]
+        try:
+            return await self._jobs.get(job_id)
+        except NotFound:
+            raise AppError(f"failed to validate job for JobId: {job_id}") from None
+
+    def _rejected(self, job: Job) -> tuple[Path, Path]:
+        """The archived (or, where nothing was archived, the received) input, and its place among the rejects."""
+        file = job.input_file
+        source = Path(file.archive_name) if file.archive_name else Path(file.dir_name) / file.name
+        folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
+        return source, self._files.reject / folder / bare_name(file.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, temporary)
+    place(temporary, target)
+
+
+def _remove(target: Path) -> None:
+    target.unlink(missing_ok=True)
+    if not any(target.parent.iterdir()):
+        target.parent.rmdir()
+
+
+def _name_of(job: Job) -> str:
+    return job.id

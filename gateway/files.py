@@ -1,0 +1,62 @@
+"""Where the gateway keeps files, and which of them it may send."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.disk import bare_name, sha256_of
+from contracts.errors import AppError, BadRequest
+from contracts.models import OutputFile, OutputStatus
+
+
+@dataclass(frozen=True)
+class GatewayFiles:
+    """The gateway's folders: received images, pipelines' outputs, the archive, and what reviewers rejected."""
+
+    root: Path
+
+    @property
+    def input(self) -> Path:
+        return self.root / "input"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "output"
+
+    @property
+    def archive(self) -> Path:
+        return self.root / "archive"
+
+    @property
+    def reject(self) -> Path:
+        return self.root / "reject"
+
+    def make(self) -> None:
+        """Make the folders that are missing. Raises ``OSError``."""
+        for folder in (self.input, self.output, self.archive, self.reject):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def output_path(file: OutputFile, roots: tuple[Path, ...]) -> Path:
+    """Where an output lies. Raises ``BadRequest`` for a name that is a path, or a place outside the roots."""
+    path = (Path(file.dir_name) / bare_name(file.name)).resolve()
+    if not any(path.is_relative_to(root.resolve()) for root in roots):
+        raise BadRequest(f"output {file.name!r} lies in {file.dir_name!r}, outside the folders that may be sent")
+    return path
+
+
+def inspected(file: OutputFile, roots: tuple[Path, ...]) -> tuple[OutputFile, str]:
+    """The output with its size and digest filled in, or marked invalid with the reason. Blocks (hashing)."""
+    try:
+        path = output_path(file, roots)
+        if not path.is_file():
+            return _invalid(file), f"{file.name} (not found in {file.dir_name})"
+        size = path.stat().st_size
+        if file.sha256 and file.size == size:
+            return file, ""
+        return file.evolve(size=size, sha256=sha256_of(path)), ""
+    except (AppError, OSError) as error:
+        return _invalid(file), f"{file.name} ({error})"
+
+
+def _invalid(file: OutputFile) -> OutputFile:
+    return file.evolve(status=str(OutputStatus.INVALID))

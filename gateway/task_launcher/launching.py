@@ -1,0 +1,210 @@
+"""Sees received jobs through their pipelines: choose, launch, remind, confirm."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from contracts import edgex, gojson
+from contracts import events as ev
+from contracts.desk import Desk
+from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
+from contracts.ports import Clock, JobQuery, Jobs
+from gateway.files import GatewayFiles, inspected
+from gateway.task_launcher.rules import Addresses, Choice, choose, params_for
+from gateway.task_launcher.store import TaskStore
+
+log = logging.getLogger(__name__)
+PAGE = 100
+Batch = tuple[Job, ...]
+AICSD = edgex.Style.AICSD
+PARAMS_TOPIC, RESULTS_TOPIC, JOBS_TOPIC = "pipeline/params", "pipeline/inferenceResults", "jobs"
+
+
+class Launching:
+    """The work behind the task launcher's routes. A job is launched by one fact: its new state, and the
+    message for its pipeline in the same transaction's outbox."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        tasks: TaskStore,
+        files: GatewayFiles,
+        addresses: Addresses,
+        hostname: str,
+        clock: Clock,
+        answer_seconds: float,
+    ) -> None:
+        self._jobs, self._tasks, self._files, self._to = jobs, tasks, files, addresses
+        self._hostname, self._clock, self._answer_ns = hostname, clock, int(answer_seconds * 1e9)
+        self.troubles: dict[str, str] = {}
+        """Task id -> why its rule could not be asked last time."""
+        self.launch = Desk("launch", self._look_for_received, self.launch_all, _batch_name, slots=1)
+        self.confirm = Desk("confirm", self._look_for_processed, self.confirm_all, _batch_name, slots=1)
+        self.remind = Desk("remind", self._look_for_silent, self.remind_all, _batch_name, slots=1, every=10.0)
+        self.desks = (self.launch, self.confirm, self.remind)
+
+    async def _look_for_received(self, _free: int) -> Sequence[Batch]:
+        return await self._page(states=(State.RECEIVED,), due_at=self._clock())
+
+    async def _look_for_processed(self, _free: int) -> Sequence[Batch]:
+        return await self._page(states=(State.PROCESSED,), due_at=self._clock())
+
+    async def _look_for_silent(self, _free: int) -> Sequence[Batch]:
+        return await self._page(states=(State.RUNNING,), lease_over_at=self._clock())
+
+    async def _page(self, **narrowed: Any) -> Sequence[Batch]:
+        page = await self._jobs.find(JobQuery(**narrowed, newest_first=False, limit=PAGE))
+        return [page.jobs] if page.jobs else []
+
+    async def choice_for(self, job: Job) -> Choice:
+        """The task for a job now. Tasks whose rules fail are remembered with the reason."""
+        choice = choose(await self._tasks.tasks(), job)
+        for task_id, reason in choice.troubles.items():
+            if self.troubles.get(task_id) != reason:
+                log.warning("task %s is passed over: %s", task_id, reason)
+        self.troubles |= choice.troubles
+        return choice
+
+    async def launch_all(self, batch: Batch) -> None:
+        """Launch received jobs, or say that no task wants them."""
+        pulled = {pipeline.topic for pipeline in await self._tasks.registered()}
+        facts: list[ev.Fact] = []
+        for job in batch:
+            task = (await self.choice_for(job)).task
+            if task is None:
+                facts.append(ev.JobUnmatched(job_id=job.id, by=Owner.TASK_LAUNCHER))
+            else:
+                facts.append(await self._request(job, task, task.pipeline_id in pulled))
+        _complain(await self._jobs.report(facts))
+
+    async def _request(self, job: Job, task: Task, pulled: bool) -> ev.PipelineRequested:
+        folder = self._folder(job, task)
+        if not pulled and await self._clashes(job, folder):
+            folder = str(Path(folder) / job.id)
+            await asyncio.to_thread(Path(folder).mkdir, parents=True, exist_ok=True)
+        request = ev.PipelineRequested(
+            job_id=job.id,
+            by=Owner.TASK_LAUNCHER,
+            task_id=task.id,
+            pipeline_id=task.pipeline_id,
+            output_host=self._hostname,
+            output_folder=folder,
+            parameters=dict(task.model_parameters or {}),
+            # Pipelines that claim their jobs cannot miss a message; others are told again after a while.
+            lease_until=0 if pulled else self._clock() + self._answer_ns,
+        )
+        return request.model_copy(update={"messages": self._launch_messages(job, request)})
+
+    def _folder(self, job: Job, task: Task) -> str:
+        if not task.result_file_folder:
+            return job.input_file.dir_name
+        return str(self._files.root / task.result_file_folder)
+
+    async def _clashes(self, job: Job, folder: str) -> bool:
+        """Whether an unfinished job of the same file name writes to this folder: a foreign pipeline would
+        overwrite its outputs."""
+        open_states = tuple(state for state in State if state not in FINAL and state is not State.CREATED)
+        page = await self._jobs.find(JobQuery(states=open_states, name_contains=job.input_file.name))
+        return any(
+            other.id != job.id
+            and other.input_file.name == job.input_file.name
+            and other.pipeline_details.output_folder == folder
+            for other in page.jobs
+        )
+
+    def _launch_messages(self, job: Job, request: ev.PipelineRequested) -> tuple[ev.Message, ...]:
+        params = params_for(job, request.task_id, request.output_folder, request.parameters, self._to)
+        document = params.model_dump(by_alias=True)
+        topic = request.pipeline_id
+        if "ovms/" in topic:
+            body = gojson.dumps(document)
+            return (_message(PARAMS_TOPIC, body, "application/json"),)
+        tags: dict[str, Any] = {"jobId": job.id, "taskId": request.task_id, "pipeline": topic}
+        event = edgex.launch_event(document, event_id=_id(), reading_id=_id(), origin=self._clock(), tags=tags)
+        packed = edgex.pack(event, style=AICSD, correlation_id=_id())
+        return (ev.Message(topic=topic, payload=packed.decode()),)
+
+    async def remind_all(self, batch: Batch) -> None:
+        """A foreign pipeline did not answer in time: count it, and tell it again."""
+        facts: list[ev.Fact] = []
+        for job in batch:
+            facts += self.told_again(job, f"pipeline {job.pipeline_details.pipeline_id} did not answer in time")
+        _complain(await self._jobs.report(facts))
+
+    def told_again(self, job: Job, reason: str) -> list[ev.Fact]:
+        """The facts that count a silence and launch the job once more."""
+        now, details = self._clock(), job.pipeline_details
+        failed = ev.StepFailed(
+            job_id=job.id,
+            by=Owner.TASK_LAUNCHER,
+            state=State.RUNNING,
+            trouble=Trouble.PIPELINE,
+            reason=reason,
+            retry_at=now,
+        )
+        request = ev.PipelineRequested(
+            job_id=job.id,
+            by=Owner.TASK_LAUNCHER,
+            task_id=details.task_id,
+            pipeline_id=details.pipeline_id,
+            output_host=details.output_file_host,
+            output_folder=details.output_folder,
+            parameters=dict(details.parameters or {}),
+            lease_until=now + self._answer_ns,
+        )
+        return [failed, request.model_copy(update={"messages": self._launch_messages(job, request)})]
+
+    async def confirm_all(self, batch: Batch) -> None:
+        """Take pipelines' reports as final."""
+        facts = await asyncio.gather(*(self.confirmation(job) for job in batch))
+        _complain(await self._jobs.report(facts))
+
+    async def confirmation(self, job: Job) -> ev.PipelineConfirmed:
+        """What is to be said of a pipeline's report: its outputs looked at, digests filled in."""
+        details = job.pipeline_details
+        outputs = details.output_files
+        missing: list[str] = []
+        if outputs and details.status == PipelineStatus.COMPLETE:
+            roots = (self._files.root, Path(details.output_folder or self._files.output))
+            placed = [file.evolve(dir_name=file.dir_name or details.output_folder) for file in outputs]
+            looked = await asyncio.to_thread(lambda: [inspected(file, roots) for file in placed])
+            outputs = tuple(file for file, _ in looked)
+            missing = [reason for _, reason in looked if reason]
+        fact = ev.PipelineConfirmed(job_id=job.id, by=Owner.TASK_LAUNCHER, outputs=outputs, missing=", ".join(missing))
+        return fact.model_copy(update={"messages": self._result_messages(job, bool(outputs) and not missing)})
+
+    def _result_messages(self, job: Job, to_be_sent: bool) -> tuple[ev.Message, ...]:
+        messages = []
+        details, file = job.pipeline_details, job.input_file
+        if details.results:
+            text = edgex.inference_text(file.hostname, f"{file.dir_name.rstrip('/')}/{file.name}", details.results)
+            messages.append(_message(RESULTS_TOPIC, text, "text/plain"))
+        if to_be_sent and details.status == PipelineStatus.COMPLETE:
+            document = job.model_dump(mode="json", by_alias=True)
+            event = edgex.jobs_event(document, event_id=_id(), reading_id=_id(), origin=self._clock())
+            packed = edgex.pack(event, style=AICSD, correlation_id=_id())
+            messages.append(ev.Message(topic=JOBS_TOPIC, payload=packed.decode()))
+        return tuple(messages)
+
+
+def _message(topic: str, body: bytes, content_type: str) -> ev.Message:
+    packed = edgex.pack_payload(body, content_type=content_type, correlation_id=_id(), style=AICSD)
+    return ev.Message(topic=topic, payload=packed.decode())
+
+
+def _batch_name(batch: Batch) -> str:
+    return batch[0].id
+
+
+def _id() -> str:
+    return str(uuid.uuid4())
+
+
+def _complain(verdicts: Sequence[ev.Verdict]) -> None:
+    """Facts that were refused are worth a line: the job has moved on, or was deleted meanwhile."""
+    for verdict in verdicts:
+        if verdict.error:
+            log.info("not taken: %s", verdict.error)

@@ -1,0 +1,120 @@
+"""Tasks in the order in which they were made, and the pipelines that have said they are there."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from contracts.errors import NotFound
+from contracts.models import Task
+from contracts.ports import Clock
+from gateway import database as db
+from gateway.writer import Writer
+
+FRESH_NS = 1_000_000_000
+"""How long the list of tasks is believed before it is read again: another gateway may have changed it."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A pipeline that a worker runs, and when that worker was last heard of (ns since the epoch)."""
+
+    topic: str
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    worker: str
+    last_seen: int
+
+
+class TaskStore:
+    """Tasks and pipelines in SQL."""
+
+    def __init__(self, writer: Writer, readers: sa.Engine, clock: Clock) -> None:
+        self._writer, self._readers, self._clock = writer, readers, clock
+        self._known: tuple[Task, ...] = ()
+        self._read_at = 0
+
+    async def tasks(self) -> tuple[Task, ...]:
+        """All tasks, oldest first: the order in which they are asked."""
+        now = self._clock()
+        if not 0 <= now - self._read_at < FRESH_NS:
+            query = sa.select(db.task.c.doc).order_by(db.task.c.seq)
+            docs = await self._read(lambda tx: tx.execute(query).scalars().all())
+            self._known, self._read_at = tuple(Task.model_validate_json(doc) for doc in docs), now
+        return self._known
+
+    async def get(self, task_id: str) -> Task:
+        """One task. Raises ``NotFound``."""
+        for task in await self.tasks():
+            if task.id == task_id:
+                return task
+        raise NotFound(f"failed to retrieve task from task launcher: specified task id {task_id} not found")
+
+    async def add(self, task: Task) -> None:
+        """Keep a new task, asked after all others."""
+        row = {"id": task.id, "doc": task.model_dump_json(by_alias=True)}
+        await self._write(lambda tx: tx.execute(db.task.insert(), row))
+
+    async def replace(self, task_id: str, edit: Callable[[Task], Task]) -> Task:
+        """A task after an edit. Raises ``NotFound``."""
+
+        def work(tx: sa.Connection) -> Task:
+            mine = db.task.c.id == task_id
+            doc = tx.execute(sa.select(db.task.c.doc).where(mine).with_for_update()).scalar()
+            if doc is None:
+                raise NotFound(f"specified task id {task_id} not found")
+            task = edit(Task.model_validate_json(doc)).evolve(last_updated=self._clock())
+            tx.execute(db.task.update().where(mine).values(doc=task.model_dump_json(by_alias=True)))
+            return task
+
+        result: Task = await self._write(work)
+        return result
+
+    async def remove(self, task_id: str) -> bool:
+        """Forget a task; whether there was one."""
+        gone = db.task.delete().where(db.task.c.id == task_id)
+        return bool(await self._write(lambda tx: tx.execute(gone).rowcount))
+
+    async def register(self, worker: str, pipelines: Sequence[Mapping[str, Any]]) -> None:
+        """Note that a worker is alive and runs these pipelines."""
+        rows = [
+            {
+                "topic": pipeline["topic"],
+                "name": pipeline["name"],
+                "description": pipeline["description"],
+                "parameters": json.dumps(pipeline.get("parameters", {})),
+                "worker": worker,
+                "last_seen": self._clock(),
+            }
+            for pipeline in pipelines
+        ]
+
+        def work(tx: sa.Connection) -> None:
+            tx.execute(db.pipeline.delete().where(db.pipeline.c.topic.in_([row["topic"] for row in rows])))
+            if rows:
+                tx.execute(db.pipeline.insert(), rows)
+
+        await self._write(work)
+
+    async def registered(self) -> list[Registered]:
+        """The pipelines that workers have registered, by topic."""
+        rows = await self._read(lambda tx: tx.execute(sa.select(db.pipeline).order_by(db.pipeline.c.topic)).all())
+        return [
+            Registered(r.topic, r.name, r.description, json.loads(r.parameters), r.worker, r.last_seen) for r in rows
+        ]
+
+    async def _write(self, work: Callable[[sa.Connection], Any]) -> Any:
+        result = await self._writer.run(work)
+        self._read_at = 0
+        return result
+
+    async def _read(self, query: Callable[[sa.Connection], Any]) -> Any:
+        def work() -> Any:
+            with self._readers.connect() as connection:
+                return query(connection)
+
+        return await asyncio.to_thread(work)
