@@ -29,7 +29,8 @@ class Desk(Generic[T]):
     """Looks for waiting things when woken or after ``every`` seconds, and hands them out to ``slots`` hands.
 
     ``look(n)`` gives up to n waiting things, oldest first; ``name_of`` tells them apart. A thing in hand is
-    not handed out twice. ``handle`` must itself see to it that what it cannot do stops waiting (a fact, a
+    not handed out twice. With ``exclusive``, what a look has given no other look gives (a claim), so it asks
+    for no more than there are hands. ``handle`` must itself see to it that what it cannot do stops waiting (a fact, a
     back-off); if it raises nevertheless, the thing is left alone for a growing while.
     """
 
@@ -42,10 +43,11 @@ class Desk(Generic[T]):
         *,
         slots: int = 8,
         every: float = 5.0,
+        exclusive: bool = False,
     ) -> None:
         self.name = name
         self._look, self._handle, self._name_of = look, handle, name_of
-        self._slots, self._every = slots, every
+        self._slots, self._every, self._exclusive = slots, every, exclusive
         self._wake = asyncio.Event()
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, int] = {}
@@ -105,7 +107,7 @@ class Desk(Generic[T]):
             self._resting = {name: until for name, until in self._resting.items() if until > now}
             skip = self._in_hand.keys() | self._resting.keys()
             free = self._slots - len(self._in_hand)
-            found = await self._look(free + len(skip))
+            found = await self._look(free if self._exclusive else free + len(skip))
             fresh = [thing for thing in found if self._name_of(thing) not in skip][:free]
             for thing in fresh:
                 self._take(thing)

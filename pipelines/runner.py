@@ -1,0 +1,235 @@
+"""Runs installed pipelines: claims launched jobs, has worker processes do them, reports what came of it."""
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from contracts import web
+from contracts.desk import Desk, pause_after
+from contracts.errors import AppError
+from contracts.events import Fact, PipelineReported, PipelineStarted, StepFailed
+from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
+from contracts.ports import Bus, Clock, Delivery, Jobs
+from pipelines.registry import Installed
+from pipelines.workers import Closed, Outcome, RunRequest, Status, Workers
+
+log = logging.getLogger(__name__)
+BY = "pipeline-runner"
+REGISTER_SECONDS = 30.0
+
+
+class Registrar(Protocol):
+    """Who wants to know which pipelines are alive."""
+
+    async def register(self, worker: str, pipelines: Sequence[Mapping[str, Any]]) -> None: ...
+
+
+class Runner:
+    """The pipelines of one host. The bus only wakes it: jobs are claimed from the repository, with a lease
+    that is kept alive while they run, so a lost message or a lost runner loses no job."""
+
+    name = "pipeline-sim"
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        registrar: Registrar,
+        plugins: Mapping[str, Installed],
+        workers: Workers,
+        bus: Bus,
+        clock: Clock,
+        *,
+        worker: str,
+        size: int,
+        lease_seconds: float = 60.0,
+        timeout_seconds: float = 600.0,
+        drain_seconds: float = 10.0,
+    ) -> None:
+        """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds."""
+        self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
+        self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
+        self._worker, self._lease, self._timeout, self._drain = worker, lease_seconds, timeout_seconds, drain_seconds
+        # One more than can run for each process: it must not stand idle while a result is reported.
+        self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
+        self.desks = (self._desk,)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Claims and runs while the context is open. On exit jobs in hand get ``drain_seconds`` to finish;
+        what is not done then is given back and runs again later."""
+        await self._workers.start()
+        wakes = dict.fromkeys(self._plugins, self._wake)
+        present = asyncio.create_task(self._be_present())
+        try:
+            async with self._bus.subscribe(f"runner-{self._worker}", wakes):
+                await self._give_back()
+                async with self._desk.running():
+                    yield
+                    late = asyncio.create_task(self._close_later())
+            late.cancel()
+        finally:
+            present.cancel()
+            await self._workers.close()
+            await self._give_back(tries=1)
+
+    async def _close_later(self) -> None:
+        await asyncio.sleep(self._drain)
+        await self._workers.close()
+
+    async def _give_back(self, tries: int = 1_000_000) -> None:
+        """Whatever an earlier life of this runner held is free again."""
+        for failures in range(tries):
+            try:
+                if released := await self._jobs.release(self._worker):
+                    log.info("%d jobs of an earlier run are taken up again", released)
+                return
+            except AppError as error:
+                log.warning("the job repository does not answer: %s", error)
+                if failures + 1 < tries:
+                    await asyncio.sleep(pause_after(failures, chance=random.random()))
+
+    async def _be_present(self) -> None:
+        """Say again and again which pipelines are alive here."""
+        while True:
+            with suppress(AppError):
+                await self._registrar.register(self._worker, self.described())
+            await asyncio.sleep(REGISTER_SECONDS)
+
+    def described(self) -> list[dict[str, Any]]:
+        """What is said of the installed pipelines: topic, name, description, parameters."""
+        return [
+            {
+                "topic": topic,
+                "name": plugin.name,
+                "description": plugin.description,
+                "parameters": {
+                    name: {"kind": p.kind.__name__, "default": p.default, "description": p.description}
+                    for name, p in plugin.parameters.items()
+                },
+            }
+            for topic, plugin in self._plugins.items()
+        ]
+
+    async def _wake(self, _delivery: Delivery) -> None:
+        self._desk.wake()
+
+    async def _claim(self, free: int) -> Sequence[Job]:
+        return await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease)
+
+    async def work_on(self, job: Job) -> None:
+        """Run one claimed job and report it."""
+        details = job.pipeline_details
+        request = RunRequest(
+            job=job.id,
+            topic=details.pipeline_id,
+            plugin=self._plugins[details.pipeline_id].plugin,
+            image=Path(job.input_file.dir_name) / job.input_file.name,
+            folder=Path(details.output_folder),
+            parameters=dict(details.parameters or {}),
+            attributes=dict(job.input_file.attributes or {}),
+            timeout=self._timeout,
+        )
+        run = asyncio.create_task(self._workers.run(request))
+        alive = asyncio.create_task(self._keep_lease(job, run))
+        try:
+            outcome = await run
+        except (Closed, asyncio.CancelledError):
+            return  # given back at the end, or no longer ours
+        finally:
+            alive.cancel()
+        await self._tell(self._fact_of(job, outcome))
+
+    async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:
+        """Prolong the lease; should another have taken the job, stop working on it."""
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            until = self._clock() + int(self._lease * 1e9)
+            fact = PipelineStarted(job_id=job.id, by=BY, worker=self._worker, lease_until=until)
+            try:
+                (verdict,) = await self._jobs.report([fact])
+            except AppError as error:
+                log.warning("the lease of job %s could not be prolonged: %s", job.id, error)
+                continue
+            if verdict.error or verdict.job is None or verdict.job.state is not State.RUNNING:
+                log.warning("job %s is no longer ours: %s", job.id, verdict.error or "it has moved on")
+                run.cancel()
+                return
+
+    def _fact_of(self, job: Job, outcome: Outcome) -> Fact:
+        details = job.pipeline_details
+        if outcome.status in (Status.DONE, Status.BAD_INPUT):
+            done = outcome.status is Status.DONE
+            return PipelineReported(
+                job_id=job.id,
+                by=BY,
+                task_id=details.task_id,
+                status="PipelineComplete" if done else "PipelineFailed",
+                qc_flags=outcome.qc_flags,
+                results=outcome.results,
+                outputs=_listed(outcome) or None,
+                reason=outcome.reason,
+            )
+        pause = pause_after(job.failures, first=0.5, chance=random.random())
+        log.warning("job %s: %s", job.id, outcome.reason)
+        return StepFailed(
+            job_id=job.id,
+            by=BY,
+            state=State.RUNNING,
+            trouble=Trouble.PIPELINE,
+            reason=outcome.reason or str(outcome.status),
+            retry_at=self._clock() + int(pause * 1e9),
+        )
+
+    async def _tell(self, fact: Fact) -> None:
+        """Report until it is taken: the work is done and must not be lost for a repository's restart."""
+        failures = 0
+        while True:
+            try:
+                await self._jobs.report([fact])
+                return
+            except AppError as error:
+                if not error.retry:
+                    raise
+                failures += 1
+                await asyncio.sleep(pause_after(failures, longest=5.0, chance=random.random()))
+
+    # --- the contract's calls
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/api/v1/pipelines", self.on_pipelines, methods=["GET"])]
+
+    async def on_pipelines(self, _request: Request) -> Response:
+        return web.json(
+            [
+                PipelineInfo(
+                    id=str(uuid.uuid4()), name=plugin.name, description=plugin.description, subscriptionTopic=topic
+                ).model_dump()
+                for topic, plugin in self._plugins.items()
+            ]
+        )
+
+
+def _listed(outcome: Outcome) -> tuple[OutputFile, ...]:
+    return tuple(
+        OutputFile(
+            dir_name=str(outcome.folder),
+            name=output.name,
+            extension=PurePosixPath(output.name).suffix,
+            sha256=output.sha256,
+            size=output.size,
+        )
+        for output in outcome.outputs
+    )
+
+
+def _name_of(job: Job) -> str:
+    return job.id
