@@ -110,28 +110,26 @@ def place(temporary: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def place_new(temporary: Path, target: Path, *, synced: bool = False) -> bool:
+def place_new(temporary: Path, target: Path, *, synced: bool = False, keep: bool = False) -> bool:
     """Like ``place``, but never over an existing file: then it returns False and leaves both as they are.
 
-    ``synced`` says that the temporary file's content was synced already. After a crash midway the temporary name
-    may still be there, as a second name of the very same file.
+    ``synced`` says that the temporary file's content was synced already. With ``keep`` the temporary name stays,
+    as a second name of the very same file, where the file system can do that; after a crash midway it may stay
+    anyway.
     """
     if not synced:
         sync_file(temporary)
     with room_at(target):
-        placed = _rename_new(temporary, target)
+        placed = _link_new(temporary, target)
+        if placed and not keep:
+            temporary.unlink(missing_ok=True)
     if placed:
         sync_folder(target.parent)
     return placed
 
 
-def _rename_new(temporary: Path, target: Path) -> bool:
-    if os.path.lexists(target):
-        return False
+def _link_new(temporary: Path, target: Path) -> bool:
     try:
-        if _WINDOWS:
-            temporary.rename(target)
-            return True
         os.link(temporary, target)
     except FileExistsError:
         return False
@@ -139,22 +137,26 @@ def _rename_new(temporary: Path, target: Path) -> bool:
         if error.errno == errno.EXDEV:
             return _copy_new(temporary, target)
         if error.errno in _NO_LINKS:
-            return _claim_name(temporary, target)
+            return _rename_new(temporary, target)
         raise
-    temporary.unlink()
     return True
 
 
-def _claim_name(temporary: Path, target: Path) -> bool:
-    """For file systems without hard links: an empty file holds the name until the rename a moment later."""
+def _rename_new(temporary: Path, target: Path) -> bool:
+    """For file systems without hard links."""
     try:
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        if not _WINDOWS:
+            # An empty file holds the name until the rename a moment later.
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
         return False
     try:
-        os.replace(temporary, target)
+        (os.rename if _WINDOWS else os.replace)(temporary, target)
+    except FileExistsError:
+        return False
     except OSError:
-        target.unlink()
+        if not _WINDOWS:
+            target.unlink()
         raise
     return True
 
@@ -162,11 +164,9 @@ def _claim_name(temporary: Path, target: Path) -> bool:
 def _copy_new(temporary: Path, target: Path) -> bool:
     near = _copy_near(temporary, target)
     try:
-        placed = _rename_new(near, target)
+        placed = _link_new(near, target)
     finally:
         near.unlink(missing_ok=True)
-    if placed:
-        temporary.unlink()
     return placed
 
 

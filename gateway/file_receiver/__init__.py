@@ -1,0 +1,1 @@
+"""Takes the instruments' files: resumable, verified, synced before it says so."""

@@ -1,0 +1,43 @@
+"""What the file receiver decides: whether a job's file is still awaited, and in which folder it belongs."""
+
+from contracts.disk import bare_name
+from contracts.errors import BadRequest, Conflict
+from contracts.models import FINAL, Job, State
+from contracts.rules import RANK
+
+PARTS = ".uploads"
+"""The folder of unfinished uploads, below the folder for the files."""
+
+
+def awaited(job: Job) -> bool:
+    """Whether the job's file has yet to come; False when it was delivered.
+
+    Raises ``Conflict`` for a job that was given up before: nothing would become of its file.
+    """
+    stood = job.held_state or job.state
+    if stood not in (State.CREATED, State.SENDING, State.UNMATCHED):
+        return RANK.get(stood, len(RANK)) <= RANK[State.SENDING]
+    if job.state in FINAL:
+        raise Conflict(f"job {job.id} is {job.state} ({job.reason or 'no reason given'}): its file is not awaited")
+    return True
+
+
+def folder_in(text: str) -> str:
+    """A sub-folder as the sender names it, levels joined by ``/``, '' for none. Raises ``BadRequest``."""
+    levels = [bare_name(level) for level in text.split("/")] if text else []
+    if levels and levels[0] == PARTS:
+        raise BadRequest(f"the folder {PARTS} is not for files")
+    return "/".join(levels)
+
+
+def folder_of(dir_name: str) -> str:
+    """The sub-folder for an instrument's folder, as the contract has it (section 4.4). Raises ``BadRequest``."""
+    if ":\\" in dir_name:
+        _, found, rest = dir_name.partition("\\oem-files\\")
+        if not found:
+            raise BadRequest(f"the Windows folder {dir_name} does not lie below \\oem-files\\")
+        rest = rest.replace("\\", "/")
+    else:
+        folder = f"{dir_name}/"
+        rest = folder.rpartition("/input/")[2] if "/input/" in folder else folder
+    return folder_in("/".join(level for level in rest.split("/") if level not in ("", ".")))

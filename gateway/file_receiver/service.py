@@ -1,0 +1,251 @@
+"""The file receiver: resumable uploads (tus 1.0.0) and the contract's plain ones, each ending in a reported fact."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from contracts import transfer, web
+from contracts.disk import bare_name
+from contracts.errors import AppError, BadRequest, Conflict, error_of
+from contracts.events import InputDelivered
+from contracts.models import SHA256, Job, Owner
+from contracts.ports import Jobs
+from gateway.file_receiver import rules
+from gateway.file_receiver.body import finished, received
+from gateway.file_receiver.plain import PlainCalls
+from gateway.file_receiver.store import Part, Store, Upload
+from gateway.file_receiver.writing import Appending, Arriving
+
+log = logging.getLogger(__name__)
+FILES = "/api/v1/files"
+MOST_IN_MEMORY = 1024
+
+
+class FileReceiver:
+    """Files arrive below ``folder``; ``hostname`` is the name under which jobs then say they lie here.
+
+    An upload is answered as finished only after its content was verified against its SHA-256, synced to the
+    disk under its final name, and the job repository has committed the fact. All of it may be repeated at will.
+    """
+
+    name = str(Owner.FILE_RECEIVER_GATEWAY)
+
+    def __init__(self, jobs: Jobs, folder: Path, hostname: str, *, days: float = 7, patience: float = 30) -> None:
+        """``days`` after its last byte an unfinished upload is removed; ``patience`` is for a silent sender (s)."""
+        self._jobs, self._store, self._hostname = jobs, Store(folder), hostname
+        self._days, self._patience = days, patience
+        self._parts: dict[str, Part] = {}
+
+    def routes(self) -> list[BaseRoute]:
+        """The upload resources, and the contract's three calls."""
+        plain = PlainCalls(self._jobs, self._hostname, self.take)
+        return [
+            Route(FILES, self._answer, methods=["OPTIONS", "POST"]),
+            Route(FILES + "/{upload}", self._answer, methods=["OPTIONS", "HEAD", "PATCH", "DELETE", "POST"]),
+            *plain.routes(),
+        ]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Removes expired uploads, at once and then hourly. Raises when the folder cannot be used."""
+        await asyncio.to_thread(self._store.prepare)
+        stop = asyncio.Event()
+        sweeping = asyncio.create_task(self._sweep(stop), name=f"{self.name} expiry")
+        try:
+            yield
+        finally:
+            stop.set()
+            await sweeping
+
+    async def _sweep(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            busy = {name for name, part in self._parts.items() if part.busy}
+            try:
+                gone = await asyncio.to_thread(self._store.expire, time.time() - self._days * 86400, busy)
+                if gone:
+                    self._parts = {name: part for name, part in self._parts.items() if part.busy}
+                    log.info("%s: removed %d unfinished uploads that nobody went on with", self.name, gone)
+            except AppError as error:
+                log.warning("%s: cannot remove expired uploads: %s", self.name, error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(3600):
+                    await stop.wait()
+
+    async def _answer(self, request: Request) -> Response:
+        """One tus request: its answer and its errors all bear the protocol's headers."""
+        verb = request.headers.get("x-http-method-override", request.method).upper()
+        one = "upload" in request.path_params
+        verbs: dict[str, Callable[[Request], Awaitable[Response]]] = {"OPTIONS": self._options}
+        verbs |= {"HEAD": self._head, "PATCH": self._patch, "DELETE": self._delete} if one else {"POST": self._post}
+        if verb not in verbs:
+            raise HTTPException(405)
+        try:
+            if verb != "OPTIONS":
+                transfer.check_version(request.headers)
+            response = await verbs[verb](request)
+        except AppError as error:
+            response = await web.on_app_error(request, error)
+            response.headers["Tus-Version"] = transfer.VERSION
+        response.headers["Tus-Resumable"] = transfer.VERSION
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    async def _options(self, _request: Request) -> Response:
+        headers = {
+            "Tus-Version": transfer.VERSION,
+            "Tus-Extension": transfer.EXTENSIONS,
+            "Tus-Checksum-Algorithm": ",".join(transfer.ALGORITHMS),
+        }
+        return Response(status_code=204, headers=headers)
+
+    async def _post(self, request: Request) -> Response:
+        creation = transfer.judge_creation(request.headers)
+        job = await self._job(creation.metadata)
+        upload = _upload(creation, job)
+        location = {"Location": f"{FILES}/{upload.id}"}
+        if not rules.awaited(job):
+            return Response(status_code=201, headers={**location, "Upload-Offset": str(upload.length)})
+        async with self._held(upload.id, upload) as part:
+            if part.offset == 0 and not part.full:
+                if creation.body != upload.length or upload.length > transfer.CHUNK:
+                    await asyncio.to_thread(self._store.note, part)
+                if creation.body != 0:
+                    await self._append(request, part, creation.checksum)
+            await self._deliver(part)
+            return Response(status_code=201, headers=location | self._progress(part))
+
+    async def _head(self, request: Request) -> Response:
+        name = request.path_params["upload"]
+        known = self._parts.get(name)
+        if known is not None and known.busy:
+            return Response(headers=self._progress(known))
+        async with self._held(name) as part:
+            # A sender takes a full offset for "delivered", so it must be.
+            await self._deliver(part)
+            return Response(headers=self._progress(part))
+
+    async def _patch(self, request: Request) -> Response:
+        async with self._held(request.path_params["upload"]) as part:
+            patch = transfer.judge_patch(request.headers, part.offset, part.upload.length)
+            if not part.full:
+                await self._append(request, part, patch.checksum)
+            await self._deliver(part)
+            return Response(status_code=204, headers=self._progress(part))
+
+    async def _delete(self, request: Request) -> Response:
+        async with self._held(request.path_params["upload"]) as part:
+            await self._forget(part)
+            return Response(status_code=204)
+
+    def _progress(self, part: Part) -> dict[str, str]:
+        headers = {"Upload-Offset": str(part.offset), "Upload-Length": str(part.upload.length)}
+        if not part.full:
+            headers["Upload-Expires"] = formatdate(time.time() + self._days * 86400, usegmt=True)
+        return headers
+
+    async def _job(self, metadata: Mapping[str, str]) -> Job:
+        job_id = metadata.get("jobid", "")
+        if not job_id:
+            raise BadRequest("Upload-Metadata must name the job: jobid")
+        return await self._jobs.get(bare_name(job_id))
+
+    @asynccontextmanager
+    async def _held(self, name: str, upload: Upload | None = None) -> AsyncIterator[Part]:
+        """The upload for one request alone. Raises ``Busy`` while another has it, ``NotFound``."""
+        part = self._parts.get(name)
+        if part is None:
+            loaded = await asyncio.to_thread(self._store.load, bare_name(name), upload)
+            part = self._parts.setdefault(name, loaded)
+        if part.busy:
+            raise transfer.Busy(f"another request is writing to upload {name}")
+        part.busy = True
+        try:
+            yield part
+        finally:
+            part.busy = False
+            if not part.noted and part.placed is None:
+                self._parts.pop(name, None)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget the oldest parts beyond the bound; the disk remembers them."""
+        spare = len(self._parts) - MOST_IN_MEMORY
+        for name in [name for name, part in self._parts.items() if not part.busy][: max(0, spare)]:
+            del self._parts[name]
+
+    async def _append(self, request: Request, part: Part, checksum: transfer.Checksum | None) -> None:
+        room = part.upload.length - part.offset
+        await received(request, Appending(self._store, part, checksum), room, self._patience)
+
+    async def take(self, job: Job, request: Request) -> None:
+        """A whole file whose digest nobody told; up to the reported fact."""
+        if not rules.awaited(job):
+            return
+        bare_name(job.id)
+        folder = rules.folder_of(job.input_file.dir_name)
+        arriving = Arriving(self._store)
+        try:
+            await received(request, arriving, None, self._patience)
+            upload = Upload(job.id, bare_name(job.input_file.name), folder, arriving.sha256, arriving.size)
+            async with self._held(upload.id, upload) as part:
+                if not part.full or upload.length == 0:
+                    await finished(asyncio.to_thread(arriving.become, part))
+                await self._deliver(part)
+        finally:
+            await asyncio.to_thread(arriving.discard)
+
+    async def _deliver(self, part: Part) -> None:
+        """Place a full file and tell the repository; what it refuses for good is removed again."""
+        if not part.full:
+            return
+        target = part.placed
+        if target is None:
+            target = await finished(asyncio.to_thread(self._store.place, part))
+        upload = part.upload
+        fact = InputDelivered(
+            job_id=upload.job_id,
+            by=self.name,
+            hostname=self._hostname,
+            dir_name=str(target.parent),
+            sha256=upload.sha256,
+            size=upload.length,
+        )
+        [verdict] = await self._jobs.report([fact])
+        if verdict.status < 400:
+            await self._forget(part)
+            return
+        refusal = error_of(verdict.status, verdict.error)
+        if not refusal.retry:
+            await asyncio.to_thread(target.unlink, missing_ok=True)
+            await self._forget(part)
+        raise refusal
+
+    async def _forget(self, part: Part) -> None:
+        await asyncio.to_thread(self._store.remove, part)
+        self._parts.pop(part.upload.id, None)
+
+
+def _upload(creation: transfer.Creation, job: Job) -> Upload:
+    """What is to arrive for the job. Raises what is wrong with it."""
+    told, file = creation.metadata, job.input_file
+    name = bare_name(told.get("filename") or file.name)
+    if file.name and name != file.name:
+        raise BadRequest(f"job {job.id} is for the file {file.name!r}, not {name!r}")
+    sha256 = told.get("sha256") or file.sha256
+    if not re.fullmatch(SHA256, sha256):
+        raise BadRequest("Upload-Metadata must hold the file's SHA-256 in lower-case hexadecimal: sha256")
+    if file.sha256 and file.sha256 != sha256:
+        raise Conflict(f"job {job.id} is for content {file.sha256[:12]}…, not {sha256[:12]}…")
+    folder = rules.folder_in(told["folder"]) if "folder" in told else rules.folder_of(file.dir_name)
+    return Upload(job.id, name, folder, sha256, creation.length)
