@@ -1,0 +1,1 @@
+"""Nuclei: segment, count and measure cell nuclei with a small convolutional network."""

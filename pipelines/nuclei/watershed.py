@@ -1,0 +1,91 @@
+"""From the network's maps to one number for each nucleus."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped]
+from skimage.segmentation import watershed
+
+from pipelines.nuclei.tiling import Maps
+
+Labels = NDArray[np.uint16] | NDArray[np.uint32]
+"""(H, W); 0 is background, 1..n are nuclei, none missing, in the order of their first pixel."""
+Mask = NDArray[np.bool_]
+
+NEIGHBOURS = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How maps become nuclei; the defaults gave the best F1 on the validation split of the shipped model."""
+
+    threshold: float = 0.5
+    """Least probability of a nucleus pixel."""
+    core: float = 0.5
+    """Least height of the smoothed peak map in the core of a nucleus; touching nuclei differ in their cores."""
+    smooth: float = 1.0
+    """Deviation of the smoothing of the peak map, pixels."""
+    min_area: int = 20
+    """Smaller nuclei are dropped, pixels."""
+    max_hole: int = 40
+    """Holes up to this area are filled, pixels."""
+
+
+def segment(maps: Maps, settings: Settings | None = None) -> Labels:
+    """Label the nuclei in float32 (3, H, W) maps of probability, boundary and distance, each 0..1.
+
+    The cores of nuclei are flooded up to the edge of the probable area, along the distance map (Beucher &
+    Lantuéjoul 1979; learnt distances after Naylor et al. 2019). The labels are uint16, or uint32 when there
+    are more than 65535 nuclei.
+    """
+    settings = settings or Settings()
+    mask = filled(maps[0] > settings.threshold, settings.max_hole)
+    if not mask.any():
+        return np.zeros(mask.shape, np.uint16)
+    peaks = peak_map(maps, settings.smooth)
+    labels = watershed(-peaks, seeds(mask, peaks, settings.core), mask=mask)  # type: ignore[no-untyped-call]
+    return numbered(labels, settings.min_area)
+
+
+def peak_map(maps: Maps, smooth: float) -> NDArray[np.float32]:
+    """A smooth float32 (H, W) map that is high inside and low wherever an edge is likely."""
+    peaks: NDArray[np.float32] = maps[2] * (1 - 0.5 * maps[1])
+    return ndimage.gaussian_filter(peaks, smooth, truncate=2.5) if smooth > 0 else peaks
+
+
+def seeds(mask: Mask, peaks: NDArray[np.float32], core: float) -> NDArray[np.int32]:
+    """One label for the core of each nucleus, int32 (H, W); a component without a core is one nucleus."""
+    islands, count = ndimage.label(mask)
+    cores = mask & (peaks > core)
+    has_core = np.zeros(count + 1, bool)
+    has_core[islands[cores]] = True
+    has_core[0] = True
+    numbers, _ = ndimage.label(cores | ~has_core[islands], NEIGHBOURS)
+    result: NDArray[np.int32] = numbers.astype(np.int32, copy=False)
+    return result
+
+
+def filled(mask: Mask, max_hole: int) -> Mask:
+    """The mask without holes of up to ``max_hole`` pixels; the outside is never a hole."""
+    gaps, count = ndimage.label(~mask)
+    if count < 2 or max_hole <= 0:
+        return mask
+    small = np.bincount(gaps.ravel()) <= max_hole
+    outside = np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])
+    small[0] = False
+    small[outside] = False
+    result: Mask = mask | small[gaps]
+    return result
+
+
+def numbered(labels: NDArray[Any], min_area: int) -> Labels:
+    """The labels without those of fewer than ``min_area`` pixels, counted anew from 1."""
+    kept = np.bincount(labels.ravel()) >= max(min_area, 1)
+    kept[0] = False
+    count = int(kept.sum())
+    numbers = np.zeros(kept.size, np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)
+    numbers[kept] = np.arange(1, count + 1)
+    result: Labels = numbers[labels]
+    return result

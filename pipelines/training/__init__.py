@@ -1,0 +1,1 @@
+"""Training: make, export and judge the models that ship with the pipelines."""
