@@ -1,0 +1,1 @@
+"""Makes a job of each new file."""

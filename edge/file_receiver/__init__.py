@@ -1,0 +1,1 @@
+"""Brings results to the instrument."""

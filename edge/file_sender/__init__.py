@@ -1,0 +1,1 @@
+"""Sends input files to the gateway."""

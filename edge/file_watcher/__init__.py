@@ -1,0 +1,1 @@
+"""Finds new files on the instrument and takes them once they are complete."""

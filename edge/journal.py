@@ -1,0 +1,328 @@
+"""What the edge knows of its files: one row per content version, kept until its job is done and after."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from contracts.ports import Clock
+from edge.database import Database
+
+NEVER = 2**63 - 1
+"""A time that does not come: looked at again only when the file has changed."""
+SECOND = 10**9
+VERSION = 1
+SCHEMA = """
+CREATE TABLE file (
+  id INTEGER PRIMARY KEY,
+  root TEXT NOT NULL, folder TEXT NOT NULL, name TEXT NOT NULL,
+  size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+  sha256 TEXT NOT NULL DEFAULT '', job_id TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL, outcome TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
+  tries INTEGER NOT NULL DEFAULT 0, not_before INTEGER NOT NULL DEFAULT 0, seen_at INTEGER NOT NULL
+);
+CREATE INDEX file_place ON file (root, folder, name, id);
+CREATE INDEX file_state ON file (state, id);
+CREATE INDEX file_job ON file (job_id, id) WHERE job_id <> '';
+CREATE TABLE output (path TEXT PRIMARY KEY, job_id TEXT NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class FileState(StrEnum):
+    """How far a file has come on the instrument's side."""
+
+    FOUND = "found"
+    HASHED = "hashed"
+    REGISTERED = "registered"
+    SENT = "sent"
+    DONE = "done"
+    HELD = "held"
+
+
+class Signature(NamedTuple):
+    """What tells one version of a file from the next without reading it: bytes, and times in ns."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One content version of a file. Times in ns since the epoch, size in bytes."""
+
+    id: int
+    root: str
+    folder: str
+    name: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    sha256: str
+    job_id: str
+    state: str
+    outcome: str
+    reason: str
+    tries: int
+    not_before: int
+    seen_at: int
+
+    @property
+    def signature(self) -> Signature:
+        return Signature(self.size, self.mtime_ns, self.ctime_ns)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return Path(self.root, self.folder, self.name)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A file as the watcher has judged it: to be taken, or held for a reason.
+
+    A held file is looked at again when it changes, or with ``retry`` also after a growing while.
+    """
+
+    root: str
+    folder: str
+    name: str
+    signature: Signature
+    hold: str = ""
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row's next state. It is taken only if the row is still in ``was``. None leaves a field as it is."""
+
+    id: int
+    was: FileState
+    state: FileState
+    outcome: str = ""
+    reason: str = ""
+    job_id: str | None = None
+    sha256: str | None = None
+    not_before: int = 0
+    tries: int | None = None
+
+
+COLUMNS = ", ".join(field.name for field in fields(Row))
+PLACE = "root = ? AND folder = ? AND name = ?"
+
+
+class Journal:
+    """Everything it has answered survives ``kill -9`` and power cuts. Names are kept as they are; what is not
+    valid Unicode in a name is kept as a backslash escape (such files are held and never opened)."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._database = Database(path, SCHEMA, VERSION)
+        self._clock = clock
+        self._listeners: dict[FileState, list[Callable[[], None]]] = {state: [] for state in FileState}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open while the context is. Raises ``Conflict`` or ``Unavailable`` where it cannot be opened."""
+        await self._database.open()
+        try:
+            yield
+        finally:
+            await self._database.close()
+
+    @property
+    def put_aside(self) -> str:
+        """Where the damaged journal lies that was found at the start; empty when all was well."""
+        return self._database.put_aside
+
+    def listen(self, state: FileState, wake: Callable[[], None]) -> None:
+        """Call ``wake`` in the event loop whenever rows have come into a state."""
+        self._listeners[state].append(wake)
+
+    def wake(self, states: Iterable[FileState]) -> None:
+        """Tell the listeners of these states, each once."""
+        for call in dict.fromkeys(call for state in states for call in self._listeners[state]):
+            call()
+
+    async def sight(self, sightings: Sequence[Sighting]) -> list[Row]:
+        """Take or hold files, all in one commit; the row of each as it is then. What is known stays as it is."""
+        now = self._clock()
+        rows = await self._database.write(lambda connection: [_sight(connection, one, now) for one in sightings])
+        self.wake({FileState(row.state) for row in rows})
+        return rows
+
+    async def step(self, steps: Sequence[Step]) -> int:
+        """Move rows on, all in one commit; the number of those that were still where they were expected."""
+        moved = await self._database.write(lambda connection: sum(_step(connection, one) for one in steps))
+        self.wake({one.state for one in steps})
+        return moved
+
+    async def hashed(self, row: Row, sha256: str, job_id: str) -> Row:
+        """A found row's content is known now; it is done (``duplicate``) where an earlier row has its job."""
+        fresh = await self._database.write(lambda connection: _hashed(connection, row, sha256, job_id))
+        self.wake({FileState(fresh.state)})
+        return fresh
+
+    async def adopt(self, one: Sighting, job_id: str, sha256: str) -> None:
+        """A file whose job was made elsewhere and is to be sent."""
+        now = self._clock()
+        await self._database.write(lambda connection: _adopt(connection, one, job_id, sha256, now))
+        self.wake([FileState.REGISTERED])
+
+    async def put_back(self, row: Row, reason: str, *, retry: bool) -> None:
+        """A found row is for the watcher to look at again: at once, or with ``retry`` after a growing while."""
+        tries = row.tries + 1 if retry else row.tries
+        not_before = self._clock() + _pause(tries) if retry else 0
+        step = Step(row.id, FileState.FOUND, FileState.HELD, reason=reason, not_before=not_before, tries=tries)
+        await self.step([step])
+
+    async def gone(self, places: Sequence[tuple[str, str, str]]) -> None:
+        """Close the held rows of files (root, folder, name) that are no longer there."""
+        await self._database.write(lambda connection: connection.executemany(_GONE, map(_plain, places)))
+
+    async def latest(self, root: str, folder: str, names: Sequence[str]) -> dict[str, Row]:
+        """The last row of each of these names, as far as they are known."""
+        plain = {escaped(name): name for name in names}
+        where = "root = ? AND folder = ? AND name IN (SELECT value FROM json_each(?))"
+        text = f"SELECT {COLUMNS}, max(id) FROM file WHERE {where} GROUP BY name"
+        found = (escaped(root), escaped(folder), json.dumps(list(plain)))
+        rows = await self._database.read(lambda connection: connection.execute(text, found).fetchall())
+        return {plain[row.name]: row for row in (Row(*values[:-1]) for values in rows)}
+
+    async def waiting(self, state: FileState, limit: int) -> list[Row]:
+        """Rows in a state whose back-off is over, oldest first."""
+        return await self._rows("state = ? AND not_before <= ? ORDER BY id LIMIT ?", state, self._clock(), limit)
+
+    async def page(self, state: FileState, limit: int, after: int = 0) -> list[Row]:
+        """Rows in a state, oldest first, from the row after ``after`` on."""
+        return await self._rows("state = ? AND id > ? ORDER BY id LIMIT ?", state, after, limit)
+
+    async def of_job(self, job_id: str) -> Row | None:
+        """The row that a job was made of; None where there is none."""
+        rows = await self._rows("job_id = ? AND job_id <> '' ORDER BY outcome = 'duplicate', id DESC LIMIT 1", job_id)
+        return rows[0] if rows else None
+
+    async def row(self, row_id: int) -> Row | None:
+        """One row; None where there is none."""
+        rows = await self._rows("id = ?", row_id)
+        return rows[0] if rows else None
+
+    async def counts(self) -> dict[str, int]:
+        """How many rows are in each state."""
+        text = "SELECT state, count(*) FROM file GROUP BY state"
+        found = await self._database.read(lambda connection: connection.execute(text).fetchall())
+        return {str(state): 0 for state in FileState} | dict(found)
+
+    async def reserve_output(self, path: str, job_id: str, sha256: str) -> bool:
+        """Whether this place among the outputs is the job's now; False where it is another job's."""
+
+        def reserve(connection: Connection) -> bool:
+            connection.execute("INSERT OR IGNORE INTO output VALUES (?, ?, ?)", (escaped(path), job_id, sha256))
+            owner = connection.execute("SELECT job_id, sha256 FROM output WHERE path = ?", (escaped(path),))
+            return bool(owner.fetchone() == (job_id, sha256))
+
+        return await self._database.write(reserve)
+
+    async def outputs_of(self, paths: Sequence[str]) -> dict[str, str]:
+        """The job of each of these output files, as far as they are known."""
+        text = "SELECT path, job_id FROM output WHERE path IN (SELECT value FROM json_each(?))"
+        asked = json.dumps([escaped(path) for path in paths])
+        return dict(await self._database.read(lambda connection: connection.execute(text, (asked,)).fetchall()))
+
+    async def note(self, name: str, value: str) -> None:
+        """Remember a value under a name."""
+        await self._database.write(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+        )
+
+    async def noted(self, name: str) -> str:
+        """The value remembered under a name; empty where there is none."""
+        text = "SELECT value FROM note WHERE name = ?"
+        found = await self._database.read(lambda connection: connection.execute(text, (name,)).fetchone())
+        return str(found[0]) if found else ""
+
+    async def _rows(self, where: str, *values: object) -> list[Row]:
+        text = f"SELECT {COLUMNS} FROM file WHERE {where}"
+        found = await self._database.read(lambda connection: connection.execute(text, values).fetchall())
+        return [Row(*one) for one in found]
+
+
+_GONE = f"UPDATE file SET state = 'done', outcome = 'gone' WHERE {PLACE} AND state = 'held'"
+
+
+def escaped(text: str) -> str:
+    """The text with what is not Unicode as backslash escapes, so that it can be stored and shown."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(place: Iterable[str]) -> tuple[str, ...]:
+    return tuple(escaped(part) for part in place)
+
+
+def _sight(connection: Connection, one: Sighting, now: int) -> Row:
+    place = _plain((one.root, one.folder, one.name))
+    found = connection.execute(f"SELECT {COLUMNS} FROM file WHERE {PLACE} ORDER BY id DESC LIMIT 1", place).fetchone()
+    last = Row(*found) if found else None
+    if last and last.signature == one.signature and last.state != FileState.HELD:
+        return last
+    state = FileState.HELD if one.hold else FileState.FOUND
+    again = last is not None and last.state == FileState.HELD and last.signature == one.signature
+    tries = (last.tries if last and again else 0) + bool(one.hold)
+    not_before = 0 if not one.hold else now + _pause(tries) if one.retry else NEVER
+    values = (*one.signature, str(state), one.hold, tries, not_before, now)
+    if last and _reusable(last):
+        text = (
+            "UPDATE file SET size = ?, mtime_ns = ?, ctime_ns = ?, state = ?, reason = ?, tries = ?, not_before = ?,"
+            f" seen_at = ?, outcome = '', sha256 = '', job_id = '' WHERE id = ? RETURNING {COLUMNS}"
+        )
+        return Row(*connection.execute(text, (*values, last.id)).fetchone())
+    text = (
+        "INSERT INTO file (root, folder, name, size, mtime_ns, ctime_ns, state, reason, tries, not_before, seen_at)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING {COLUMNS}"
+    )
+    return Row(*connection.execute(text, (*place, *values)).fetchone())
+
+
+def _adopt(connection: Connection, one: Sighting, job_id: str, sha256: str, now: int) -> None:
+    values = (*_plain((one.root, one.folder, one.name)), *one.signature, sha256, job_id, "registered", now)
+    connection.execute(
+        "INSERT INTO file (root, folder, name, size, mtime_ns, ctime_ns, sha256, job_id, state, seen_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
+
+
+def _pause(tries: int) -> int:
+    """How long a file that cannot be read is left alone (ns)."""
+    return min(2 * 2 ** min(tries, 10), 600) * SECOND
+
+
+def _reusable(last: Row) -> bool:
+    """Whether the row stands for no job of its own yet, so that the new version can take its place."""
+    return last.state in (FileState.FOUND, FileState.HELD) or last.outcome == "duplicate"
+
+
+def _step(connection: Connection, one: Step) -> int:
+    text = (
+        "UPDATE file SET state = ?, outcome = ?, reason = ?, not_before = ?, job_id = coalesce(?, job_id),"
+        " sha256 = coalesce(?, sha256), tries = coalesce(?, tries) WHERE id = ? AND state = ?"
+    )
+    values = (str(one.state), one.outcome, escaped(one.reason), one.not_before, one.job_id, one.sha256, one.tries)
+    moved: int = connection.execute(text, (*values, one.id, str(one.was))).rowcount
+    return moved
+
+
+def _hashed(connection: Connection, row: Row, sha256: str, job_id: str) -> Row:
+    earlier = "SELECT 1 FROM file WHERE job_id = ? AND job_id <> '' AND id <> ? AND outcome NOT IN ('gone', 'changed')"
+    known = connection.execute(earlier, (job_id, row.id)).fetchone()
+    state, outcome = (FileState.DONE, "duplicate") if known else (FileState.HASHED, "")
+    text = (
+        "UPDATE file SET sha256 = ?, job_id = ?, state = ?, outcome = ? WHERE id = ? AND state = 'found'"
+        " AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
+    )
+    connection.execute(text, (sha256, job_id, str(state), outcome, row.id, *row.signature))
+    return Row(*connection.execute(f"SELECT {COLUMNS} FROM file WHERE id = ?", (row.id,)).fetchone())
