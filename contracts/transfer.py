@@ -250,7 +250,9 @@ class Ask:
 
 @dataclass(frozen=True)
 class Restart:
-    """The receiver knows nothing of this upload (any more): create it again."""
+    """The receiver knows nothing of this upload (any more): create it again; ``corrupted`` as above."""
+
+    corrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ def after(verb: str, status: int, headers: Mapping[str, str], text: str, length:
     if status in (200, 201, 204):
         return _offset_in(verb, headers, length)
     if status == 460:
-        return Ask(corrupted=True) if verb != "POST" else Restart()
+        return Restart(corrupted=True) if verb == "POST" else Ask(corrupted=True)
     if verb != "POST" and status in (404, 410):
         return Restart()
     if verb == "PATCH" and status == 409:
@@ -285,7 +287,7 @@ def _offset_in(verb: str, headers: Mapping[str, str], length: int) -> Step:
 
 def _error(status: int, text: str) -> AppError:
     words = text.strip() or f"the receiver answered {status}"
-    if status == Busy.status:
+    if status in (408, Busy.status):
         return Unavailable(words)
     found = error_of(status, words)
     if found.retry or isinstance(found, NotFound | Conflict | Full):

@@ -1,0 +1,183 @@
+"""Pulls one file by ranges, going on where a cut left it (RFC 9110 section 14, RFC 9530)."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import httpx
+
+from contracts import disk, ranges, transfer
+from contracts.errors import AppError, Full, Unavailable, error_of
+
+MOST_VAIN_TRIES = 8
+"""So many requests in a row that bring nothing further, and it is left to the caller's back-off."""
+
+
+class Damaged(Unavailable):
+    """What has come is not what was announced."""
+
+
+async def fetch(
+    client: httpx.AsyncClient,
+    url: str,
+    part: Path,
+    *,
+    sha256: str,
+    size: int | None,
+    chunk: int = transfer.CHUNK,
+) -> str:
+    """The file behind ``url`` is whole, verified and synced in ``part``; its SHA-256 is the answer.
+
+    ``sha256`` may be empty (then the server's ``Repr-Digest``, if it tells one, is believed) and ``size`` None. What
+    lies in ``part`` already is gone on with. A damaged part is deleted and fetched anew, once. Cuts are overcome
+    at once as long as chunks get through; each costs at most one. Memory: one or two chunks.
+
+    Raises ``Unavailable`` when a later try may help, ``Full`` when this disk is, and else what the server's
+    status means (``NotFound``, …).
+    """
+    try:
+        try:
+            return await _Pulling(client, url, part, sha256, size, chunk).run()
+        except Damaged:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+            return await _again(_Pulling(client, url, part, sha256, size, chunk))
+    except OSError as error:
+        raise Unavailable(f"cannot write {part}: {error.strerror or error}") from error
+
+
+async def _again(pulling: "_Pulling") -> str:
+    try:
+        return await pulling.run()
+    except Damaged:
+        await asyncio.to_thread(pulling.part.unlink, missing_ok=True)
+        raise
+
+
+class _Pulling:
+    """One run through a file: how far the part is, its hash so far, and which content it is of."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, url: str, part: Path, sha256: str, size: int | None, chunk: int
+    ) -> None:
+        self._client, self._url, self.part = client, url, part
+        self._sha256, self._size = sha256, size
+        self._most, self._chunk = chunk, chunk
+        self._etag = ""
+        self._offset = 0
+        self._hash = hashlib.sha256()
+        self._whole = False
+
+    async def run(self) -> str:
+        await asyncio.to_thread(self._resume)
+        vain, best = 0, self._offset
+        while not self._whole and self._offset != self._size:
+            try:
+                await self._pull()
+                self._chunk = min(self._most, self._chunk * 2)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+                raise Unavailable(f"no way to {self._url}: {error or type(error).__name__}") from error
+            except (httpx.RequestError, _Torn) as error:
+                vain = vain + 1 if self._offset <= best else 0
+                best = max(best, self._offset)
+                if vain > MOST_VAIN_TRIES:
+                    raise Unavailable(f"{self._url} is cut again and again: {error or type(error).__name__}") from error
+                self._chunk = transfer.smaller(self._chunk)
+        return await asyncio.to_thread(self._verified)
+
+    def _resume(self) -> None:
+        """Take up what an earlier run left."""
+        with self.part.open("ab"), self.part.open("rb", buffering=0) as file:
+            while block := file.read(disk.BLOCK):
+                self._hash.update(block)
+                self._offset += len(block)
+        if self._size is not None and self._offset > self._size:
+            self._reset()
+
+    def _reset(self) -> None:
+        with self.part.open("wb"):
+            self._offset, self._hash = 0, hashlib.sha256()
+
+    def _verified(self) -> str:
+        found = self._hash.hexdigest()
+        if self._size not in (None, self._offset) or (self._sha256 and found != self._sha256):
+            raise Damaged(f"{self._url} brought {self._offset} bytes with SHA-256 {found}, not {self._sha256}")
+        with disk.room_at(self.part):
+            disk.sync_file(self.part)
+        return found
+
+    async def _pull(self) -> None:
+        headers = {
+            "Range": f"bytes={self._offset}-{self._offset + self._chunk - 1}",
+            "Want-Content-Digest": "sha-256=1",
+            "Accept-Encoding": "identity",
+        }
+        if self._etag:
+            headers["If-Range"] = self._etag
+        async with self._client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code >= 400:
+                await response.aread()
+            match response.status_code:
+                case 206:
+                    await self._take_range(response)
+                case 200:
+                    await self._take_all(response)
+                case 416 if response.headers.get("content-range") == f"bytes */{self._offset}":
+                    self._whole = True
+                case 416:
+                    raise Damaged(f"{self._url} is shorter than the {self._offset} bytes that are here")
+                case status:
+                    raise _refusal(status, f"GET {self._url}: {response.text.strip()[:500] or status}")
+
+    async def _take_range(self, response: httpx.Response) -> None:
+        told = ranges.parse_content_range(response.headers.get("content-range", ""))
+        if told is None or told[0] != self._offset:
+            raise Unavailable(f"{self._url} answered with the range {response.headers.get('content-range')!r}")
+        start, stop, size = told
+        self._learn(response, size)
+        body = b"".join([piece async for piece in response.aiter_raw()])
+        digest = ranges.parse_digest(response.headers.get("content-digest", ""))
+        if len(body) != stop - start or (digest and not await asyncio.to_thread(_fits, body, digest)):
+            raise _Torn(f"bytes {start} to {stop} came damaged")
+        await asyncio.to_thread(self._append, body)
+
+    async def _take_all(self, response: httpx.Response) -> None:
+        """The server knows no ranges, or the content has changed: from the beginning."""
+        await asyncio.to_thread(self._reset)
+        self._etag = ""
+        length = response.headers.get("content-length")
+        self._learn(response, int(length) if length else None)
+        async for piece in response.aiter_raw(disk.BLOCK):
+            await asyncio.to_thread(self._append, piece)
+        self._whole = True
+
+    def _learn(self, response: httpx.Response, size: int | None) -> None:
+        """What the server says of the whole. Raises ``Damaged`` when that is not what was announced."""
+        etag = response.headers.get("etag", "")
+        # If-Range takes no weak tags.
+        self._etag = self._etag or ("" if etag.startswith("W/") else etag)
+        digest = ranges.parse_digest(response.headers.get("repr-digest", ""))
+        self._sha256 = self._sha256 or digest
+        self._size = size if self._size is None else self._size
+        if (digest and digest != self._sha256) or size not in (None, self._size):
+            raise Damaged(f"{self._url} is other content than was announced ({size} bytes, SHA-256 {digest})")
+
+    def _append(self, body: bytes) -> None:
+        with disk.room_at(self.part), self.part.open("ab", buffering=0) as file:
+            left = memoryview(body)
+            while left:
+                left = left[file.write(left) :]
+        self._hash.update(body)
+        self._offset += len(body)
+
+
+class _Torn(Exception):
+    """A chunk that did not arrive as it was sent."""
+
+
+def _fits(body: bytes, digest: str) -> bool:
+    return hashlib.sha256(body).hexdigest() == digest
+
+
+def _refusal(status: int, text: str) -> AppError:
+    # The server's full disk is not ours.
+    return Unavailable(text) if status == Full.status else error_of(status, text)
