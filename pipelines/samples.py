@@ -207,8 +207,8 @@ def _blurred(image: Plane, sigma: float) -> Plane:
 # Files
 
 REAL = {"phase-cell.png": "cell.png", "colon-ihc.png": "ihc.png"}
-"""Images inside scikit-image's own package: a cell in quantitative phase contrast (0.107 µm a pixel; Schürmann et
-al. 2016) and colon tissue, haematoxylin and DAB (CMMI). Both without known restrictions of copyright."""
+"""Images inside scikit-image's own package: a cell in quantitative phase contrast (Müller et al., Optics Express 26
+(2018) 10729; CC0) and colon tissue, haematoxylin and DAB (CMMI; no known restriction of copyright)."""
 
 
 def package_samples(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -237,6 +238,17 @@ def test_a_small_file_that_promises_a_huge_image_is_refused(tmp_path: Path) -> N
             struct.pack_into("<H", data, tags[name].valueoffset, 40_000)
     with pytest.raises(BadInput, match="are promised"):
         read(tmp_path, bytes(data))
+
+
+def test_refusing_thousands_of_files_wears_nothing_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = pillow(PALETTE, "PNG", transparency=3)
+    before = sys.getrefcount(None)
+    for n in range(2000):
+        at = n % len(data)
+        read_or_refuse(tmp_path, data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+
+    assert sys.getrefcount(None) > before - 500
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_file_is_no_bad_input_for_it_may_come(tmp_path: Path) -> None:
