@@ -157,7 +157,7 @@ class Journal:
 
     async def step(self, steps: Sequence[Step]) -> int:
         """Move rows on, all in one commit; the number of those that were still where they were expected."""
-        moved = await self._database.write(lambda connection: sum(_step(connection, one) for one in steps))
+        moved = await self._database.write(lambda connection: sum([_step(connection, one) for one in steps]))
         self.wake({one.state for one in steps})
         return moved
 
@@ -298,7 +298,7 @@ def _adopt(connection: Connection, one: Sighting, job_id: str, sha256: str, now:
 
 def _pause(tries: int) -> int:
     """How long a file that cannot be read is left alone (ns)."""
-    return min(2 * 2 ** min(tries, 10), 600) * SECOND
+    return min(2 << min(tries, 10), 600) * SECOND
 
 
 def _reusable(last: Row) -> bool:

@@ -1,0 +1,209 @@
+"""The file receiver: fetches results from the gateway and puts them where the laboratory looks for them."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from contracts import web
+from contracts.desk import Desk, pause_after
+from contracts.disk import bare_name, inside, make_folder, place_new, sha256_of, sync_folder
+from contracts.errors import AppError, BadRequest, Rejected, Unavailable, error_of
+from contracts.events import OutputsDelivered, StepFailed, jobs_in
+from contracts.models import Job, OutputFile, State, Trouble
+from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
+from edge.condition import Condition
+from edge.file_receiver.download import Damaged, fetch
+from edge.file_receiver.rules import names_for, sub_folder_of
+from edge.journal import SECOND, FileState, Journal, Step
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PARTS = ".parts"
+
+
+@dataclass(frozen=True)
+class ReceiveSettings:
+    """``output`` is where results go. Durations in seconds."""
+
+    output: Path
+    poll_seconds: float = 2.0
+    slots: int = 4
+    retry_seconds: float = 1.0
+    """the first pause after an output could not be fetched; it doubles with each failure"""
+
+
+class FileReceiver:
+    """Every output of every job of this instrument is put down whole, under a name of its own, synced, then told.
+
+    ``client`` has the gateway's file sender as its ``base_url``.
+    """
+
+    name = "file-receiver-oem"
+
+    def __init__(
+        self,
+        settings: ReceiveSettings,
+        journal: Journal,
+        jobs: Jobs,
+        client: httpx.AsyncClient,
+        clock: Clock,
+        *,
+        host: str = "oem",
+        bus: Bus | None = None,
+    ) -> None:
+        self._settings, self._journal, self._jobs = settings, journal, jobs
+        self._client, self._clock, self._host, self._bus = client, clock, host, bus
+        self._receiving = Desk(
+            "receiving",
+            self._delivering,
+            self._receive,
+            lambda job: job.id,
+            slots=settings.slots,
+            every=settings.poll_seconds,
+        )
+        self._bringing = Condition("bringing outputs")
+        self.desks = (self._receiving, self._bringing)
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/api/v1/retry", self._retry, methods=["POST"])]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Works while the context is open."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._receiving.running())
+            if self._bus is not None:
+                handlers = {jobs_in(State.DELIVERING): self._on_delivering}
+                await stack.enter_async_context(self._bus.subscribe(f"{self.name}-{self._host}", handlers))
+            yield
+
+    async def _on_delivering(self, _delivery: Delivery) -> None:
+        self._receiving.wake()
+
+    async def _delivering(self, limit: int) -> list[Job]:
+        query = JobQuery(
+            states=(State.DELIVERING,),
+            origin_host=self._host,
+            due_at=self._clock(),
+            newest_first=False,
+            limit=limit,
+        )
+        page = await self._jobs.find(query)
+        return [job for job in page.jobs if job.origin_host == self._host and job.state is State.DELIVERING]
+
+    async def _receive(self, job: Job) -> None:
+        try:
+            await self._bring_all(job)
+        except AppError as error:
+            if error.retry and not isinstance(error, Damaged):
+                # The gateway is away or the disk is full: nothing is wrong with the job.
+                self._bringing.trouble = str(error)
+                raise
+            await self._failed(job, error)
+        else:
+            self._bringing.trouble = ""
+            await self._delivered(job)
+
+    async def _bring_all(self, job: Job) -> None:
+        """All outputs of a job lie in their places, synced."""
+        folder = await self._folder_of(job)
+        for index, output in enumerate(job.pipeline_details.output_files or ()):
+            await self._bring(job, index, output, folder)
+
+    async def _folder_of(self, job: Job) -> Path:
+        row = await self._journal.of_job(job.id)
+        sub = row.folder if row is not None else sub_folder_of(job.origin_dir)
+
+        def made() -> Path:
+            folder = inside(self._settings.output, sub)
+            make_folder(folder)
+            make_folder(self._settings.output / PARTS)
+            return folder
+
+        return await _on_disk(made)
+
+    async def _bring(self, job: Job, index: int, output: OutputFile, folder: Path) -> None:
+        name = bare_name(output.name)
+        if output.sha256 and await self._is_there(job, index, name, output.sha256, folder):
+            return
+        part = self._settings.output / PARTS / f"{bare_name(job.id)}-{index}"
+        url = f"/api/v1/transmitFile/{job.id}/{index}"
+        sha256 = await fetch(self._client, url, part, sha256=output.sha256, size=output.size)
+        for candidate in names_for(name, job.id, index):
+            target = folder / candidate
+            if not await self._journal.reserve_output(str(target), job.id, sha256):
+                continue
+            if await _on_disk(lambda target=target: _put(part, target, sha256)):  # type: ignore[misc]
+                return
+        raise Rejected(f"no name is free for {name} in {folder}")
+
+    async def _is_there(self, job: Job, index: int, name: str, sha256: str, folder: Path) -> bool:
+        """Whether this output was put down before (a crash came before it could be told)."""
+        candidates = [folder / one for _, one in zip(range(3), names_for(name, job.id, index), strict=False)]
+        owners = await self._journal.outputs_of([str(path) for path in candidates])
+        own = [path for path in candidates if owners.get(str(path)) == job.id]
+        return await _on_disk(lambda: any(_holds(path, sha256) for path in own))
+
+    async def _delivered(self, job: Job) -> None:
+        (verdict,) = await self._jobs.report([OutputsDelivered(job_id=job.id, by=self.name, hostname=self._host)])
+        if verdict.status >= 400:
+            raise error_of(verdict.status, verdict.error)
+        await self._close(job, "delivered")
+
+    async def _close(self, job: Job, outcome: str) -> None:
+        row = await self._journal.of_job(job.id)
+        if row is not None and row.state != FileState.DONE:
+            await self._journal.step([Step(row.id, FileState(row.state), FileState.DONE, outcome)])
+
+    async def _failed(self, job: Job, error: AppError) -> None:
+        """Tell that an output cannot be had; the repository counts, and gives up in the end."""
+        pause = pause_after(job.failures + 1, first=self._settings.retry_seconds, chance=random.random())
+        fact = StepFailed(
+            job_id=job.id,
+            by=self.name,
+            state=State.DELIVERING,
+            trouble=Trouble.WRITE if isinstance(error, BadRequest) else Trouble.TRANSMIT_FILE,
+            reason=str(error),
+            retry_at=self._clock() + int(pause * SECOND),
+        )
+        (verdict,) = await self._jobs.report([fact])
+        if verdict.status >= 400:
+            raise error_of(verdict.status, verdict.error)
+
+    async def _retry(self, _request: Request) -> Response:
+        self._receiving.wake()
+        return web.reply()
+
+
+def _put(part: Path, target: Path, sha256: str) -> bool:
+    """Whether the part is in its place now; False where something else is."""
+    if place_new(part, target):
+        return True
+    if not _holds(target, sha256):
+        return False
+    part.unlink(missing_ok=True)
+    sync_folder(target.parent)
+    return True
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    return path.is_file() and not path.is_symlink() and sha256_of(path) == sha256
+
+
+async def _on_disk(work: Callable[[], T]) -> T:
+    """Do blocking work in a thread. A disk that cannot be written is ``Unavailable``: time or people may help."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        raise Unavailable(f"the output folder cannot be used: {error}") from error
