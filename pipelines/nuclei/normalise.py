@@ -102,7 +102,8 @@ def inverted(sample: Plane) -> bool:
     edges = np.linspace(_percentile(sample, LOW), _percentile(sample, HIGH), 33)
     if edges[-1] <= edges[0]:
         return False
-    counts = np.diff(np.searchsorted(sample, edges))
+    # The outer bins are open: a clipped background lies wholly on the last edge.
+    counts = np.diff(np.searchsorted(sample, edges[1:-1]), prepend=0, append=sample.size)
     # Noise alone has its mode in the middle, and must not flip at random.
     return bool(counts.argmax() >= 0.6 * 32)
 

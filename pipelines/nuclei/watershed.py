@@ -25,8 +25,8 @@ class Settings:
     """Least probability of a nucleus pixel."""
     core: float = 0.5
     """Least height of the smoothed peak map in the core of a nucleus; touching nuclei differ in their cores."""
-    smooth: float = 1.0
-    """Deviation of the smoothing of the peak map, pixels."""
+    smooth: int = 1
+    """Times that the peak map is averaged over the nearest pixels; each adds 0.5 to the variance, pixels squared."""
     min_area: int = 20
     """Smaller nuclei are dropped, pixels."""
     max_hole: int = 40
@@ -49,10 +49,23 @@ def segment(maps: Maps, settings: Settings | None = None) -> Labels:
     return numbered(labels, settings.min_area)
 
 
-def peak_map(maps: Maps, smooth: float) -> NDArray[np.float32]:
+def peak_map(maps: Maps, smooth: int) -> NDArray[np.float32]:
     """A smooth float32 (H, W) map that is high inside and low wherever an edge is likely."""
-    peaks: NDArray[np.float32] = maps[2] * (1 - 0.5 * maps[1])
-    return ndimage.gaussian_filter(peaks, smooth, truncate=2.5) if smooth > 0 else peaks
+    peaks: NDArray[np.float32] = maps[2] * (1 - np.float32(0.5) * maps[1])
+    for _ in range(smooth):
+        peaks = _averaged(_averaged(peaks).T).T
+    return peaks
+
+
+def _averaged(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Every pixel a quarter above, half itself, a quarter below; several times faster than a general filter."""
+    result = plane * np.float32(0.5)
+    quarter = plane * np.float32(0.25)
+    result[1:] += quarter[:-1]
+    result[:-1] += quarter[1:]
+    result[0] += quarter[0]
+    result[-1] += quarter[-1]
+    return result
 
 
 def seeds(mask: Mask, peaks: NDArray[np.float32], core: float) -> NDArray[np.int32]:

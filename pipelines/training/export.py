@@ -38,10 +38,10 @@ class Probabilities(nn.Module):
         return torch.cat([maps[:, :2].sigmoid(), maps[:, 2:].clamp(0.0, 1.0)], dim=1)
 
 
-def export(checkpoint: Path, out: Path, data: Path) -> Path:
+def export(checkpoint: Path, out: Path, data: Path, calibration: int = CALIBRATION) -> Path:
     """Write ``out/{fp32,int8}/model.{xml,bin}`` and ``out/metadata.json``; return the latter.
 
-    The averaged weights are taken. Calibration uses crops of the training split, drawn with the seed of the
+    The averaged weights are taken. Calibration uses so many crops of the training split, drawn with the seed of the
     training run. Files that are there are overwritten.
     """
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
@@ -49,7 +49,7 @@ def export(checkpoint: Path, out: Path, data: Path) -> Path:
     network = NETWORKS[plan["network"]]()
     network.load_state_dict(state["average"])
     single = converted(Probabilities(network).eval())
-    crops = batches(samples(data, "train", lambda: None), CALIBRATION, np.random.default_rng(plan["seed"]))
+    crops = batches(samples(data, "train", lambda: None), calibration, np.random.default_rng(plan["seed"]))
     models = {"fp32": single, "int8": quantised(single, next(crops)[0])}
     for precision in PRECISIONS:
         ov.save_model(models[precision], out / precision / "model.xml", compress_to_fp16=False)
