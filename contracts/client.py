@@ -1,6 +1,6 @@
 """Our services' calls to each other over HTTP: the job and task repositories from elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -75,6 +75,6 @@ class HttpTasks:
         response = await call(self._client, "POST", "/api/v1/matchTasks", content=body)
         return [bool(answer) for answer in response.json()]
 
-    async def register(self, worker: str, pipelines: Sequence[dict[str, Any]]) -> None:
+    async def register(self, worker: str, pipelines: Sequence[Mapping[str, Any]]) -> None:
         """Say that a worker is alive and which pipelines it runs."""
         await call(self._client, "POST", "/api/v1/pipelines", json={"worker": worker, "pipelines": list(pipelines)})

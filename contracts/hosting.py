@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import platform
 import socket
 import sys
 import time
@@ -78,9 +77,7 @@ def _standard_routes(service: Service, settings: Mapping[str, Any]) -> list[Rout
     async def health(_request: Request) -> Response:
         troubles = {desk.name: desk.trouble for desk in getattr(service, "desks", ()) if desk.trouble}
         state = "degraded" if troubles else "ok"
-        return web.json(
-            {"service": service.name, "state": state, "troubles": troubles, "python": platform.python_version()}
-        )
+        return web.json({"service": service.name, "state": state, "troubles": troubles})
 
     routes = [Route("/api/v1/health", health, methods=["GET"])]
     for api in ("v2", "v3"):
@@ -96,34 +93,47 @@ def _api(request: Request) -> str:
     return request.url.path.split("/")[2]
 
 
+@contextlib.contextmanager
+def bound(host: str, ports: Mapping[str, int]) -> Iterator[dict[str, socket.socket]]:
+    """A socket for each service, bound before anything else happens: a taken port is known at once.
+
+    Port 0 asks the system for a free one. Raises ``OSError`` naming the service and the remedy.
+    """
+    sockets: dict[str, socket.socket] = {}
+    try:
+        for name, port in ports.items():
+            sockets[name] = _bind(name, host, port)
+        yield sockets
+    finally:
+        for sock in sockets.values():
+            sock.close()
+
+
+def port_of(sock: socket.socket) -> int:
+    """The port a socket is bound to."""
+    return int(sock.getsockname()[1])
+
+
 @asynccontextmanager
 async def served(
-    services: Sequence[Service],
-    host: str,
-    ports: Mapping[str, int],
-    settings: Mapping[str, Any] | None = None,
-) -> AsyncIterator[dict[str, int]]:
-    """All services running, each listening on its port; gives name -> port (useful where 0 was asked for).
+    services: Sequence[Service], sockets: Mapping[str, socket.socket], settings: Mapping[str, Any] | None = None
+) -> AsyncIterator[None]:
+    """All services running, each listening on its socket.
 
-    Background work starts before the ports open and stops after they close. Raises ``OSError`` naming the
-    service when a port is taken.
+    Background work starts before the ports open, in the order of the services, and stops after they close.
     """
     async with AsyncExitStack() as stack:
         for service in services:
             await stack.enter_async_context(service.running())
-        bound = {}
         for service in services:
-            port = ports.get(service.name, PORTS.get(service.name, 0))
-            bound[service.name] = await stack.enter_async_context(_listening(service, host, port, settings))
-        yield bound
+            await stack.enter_async_context(_listening(service, sockets[service.name], settings))
+        yield
 
 
 @asynccontextmanager
-async def _listening(service: Service, host: str, port: int, settings: Mapping[str, Any] | None) -> AsyncIterator[int]:
+async def _listening(service: Service, sock: socket.socket, settings: Mapping[str, Any] | None) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app_of(service, settings),
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -131,19 +141,17 @@ async def _listening(service: Service, host: str, port: int, settings: Mapping[s
         server_header=False,
     )
     server = _Server(config)
-    sock = _bind(service.name, host, port)
     task = asyncio.create_task(server.serve(sockets=[sock]), name=f"server {service.name}")
     started = asyncio.create_task(server.up.wait())
     try:
         await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
-        yield sock.getsockname()[1]
+        yield
     finally:
         started.cancel()
         server.should_exit = True
         await task
-        sock.close()
 
 
 class _Server(uvicorn.Server):

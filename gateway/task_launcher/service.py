@@ -1,9 +1,9 @@
 """The task launcher's routes: tasks, matching, pipelines' second call."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -108,7 +108,7 @@ class TaskLauncher:
 
     # --- for services: contracts.ports.Tasks
 
-    async def match(self, jobs: list[Job] | tuple[Job, ...]) -> list[bool]:
+    async def match(self, jobs: Sequence[Job]) -> list[bool]:
         """Whether any task wants each job."""
         return [(await self._work.choice_for(job)).task is not None for job in jobs]
 
@@ -130,7 +130,7 @@ class TaskLauncher:
         """All tasks in their order."""
         return await self._store.tasks()
 
-    async def register(self, worker: str, pipelines: list[dict[str, object]]) -> None:
+    async def register(self, worker: str, pipelines: Sequence[Mapping[str, Any]]) -> None:
         """Note that a worker is alive and runs these pipelines."""
         await self._store.register(worker, pipelines)
 

@@ -1,0 +1,134 @@
+"""The ``cytobus`` command."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from compose import logs
+from compose.operate import jobs_app, submit, tasks_app
+from compose.science import evaluate_app, train_app
+from compose.settings import CONFIG_FILE, Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(tasks_app, name="tasks", help="Which images go to which pipeline.")
+app.add_typer(jobs_app, name="jobs", help="Look at jobs, review them, let them out of quarantine.")
+app.add_typer(train_app, name="train", help="Train a model from images with ground truth (needs the [train] extra).")
+app.add_typer(evaluate_app, name="evaluate", help="Measure a model on images with ground truth.")
+app.command()(submit)
+
+console = Console()
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of all data; default ./data")]
+Offset = Annotated[int | None, typer.Option("--port-offset", help="Added to every port; -1: any free ports")]
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file; default ./cytobus.toml")]
+
+
+def settings_from(data: Path | None = None, offset: int | None = None, config: Path | None = None) -> Settings:
+    """The settings, with what the command line says. Ends the program with a clear word when they are wrong."""
+    if config is not None:
+        if not config.is_file():
+            raise typer.BadParameter(f"there is no file {config}", param_hint="--config")
+        os.environ[CONFIG_FILE] = str(config)
+    given: dict[str, Any] = {}
+    if data is not None:
+        given["data"] = data
+    if offset is not None:
+        given["port_offset"] = offset
+    try:
+        return Settings(**given)
+    except (ValidationError, ValueError) as error:
+        problems = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+        for problem in problems or [{"loc": ("settings",), "msg": str(error)}]:
+            console.print(f"[red]setting {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}[/red]")
+        raise typer.Exit(2) from None
+
+
+def _serve(settings: Settings, side: Callable[[Settings], AbstractAsyncContextManager[Any]], samples: bool) -> None:
+    from compose.running import until_stopped
+
+    async def main() -> None:
+        async with side(settings) as deployment:
+            _remember(settings, deployment.ports)
+            for name, port in deployment.ports.items():
+                console.print(f"  {name:<22} http://{settings.host}:{port}")
+            if samples:
+                from compose.samples import show
+
+                await show(settings, deployment, console)
+            console.print(f"up; drop images into {settings.folders()[0]}; Ctrl-C stops")
+            await asyncio.Event().wait()
+
+    logs.set_up(settings.log_level, settings.log_json)
+    try:
+        until_stopped(main())
+    except (OSError, ValueError) as error:
+        console.print(f"[red]cannot start: {error}[/red]")
+        raise typer.Exit(1) from None
+    console.print("stopped; nothing is lost, the next start goes on from here")
+
+
+def _remember(settings: Settings, ports: dict[str, int] | Any) -> None:
+    """Where this instance listens, for the other commands."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    (settings.data / "running.json").write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}))
+
+
+@app.command()
+def up(
+    data: Data = None,
+    port_offset: Offset = None,
+    config: Config = None,
+    samples: Annotated[bool, typer.Option(help="Process sample images first and show the results")] = False,
+) -> None:
+    """Everything in one process: edge, gateway and pipelines."""
+    from compose.running import everything
+
+    _serve(settings_from(data, port_offset, config), everything, samples)
+
+
+@app.command()
+def edge(data: Data = None, port_offset: Offset = None, config: Config = None) -> None:
+    """The instrument's side: watch folders, send images, receive results."""
+    from compose.running import edge_side
+
+    _serve(settings_from(data, port_offset, config), edge_side, samples=False)
+
+
+@app.command()
+def gateway(
+    data: Data = None,
+    port_offset: Offset = None,
+    config: Config = None,
+    with_pipelines: Annotated[bool, typer.Option(help="Run the installed pipelines here too")] = True,
+) -> None:
+    """The compute side: receive, remember, launch, send back."""
+    from compose.running import gateway_side
+
+    settings = settings_from(data, port_offset, config)
+    _serve(settings, lambda chosen: gateway_side(chosen, with_pipelines=with_pipelines), samples=False)
+
+
+@app.command()
+def pipelines(data: Data = None, port_offset: Offset = None, config: Config = None) -> None:
+    """Only the installed pipelines, for a gateway elsewhere that shares its files with this host."""
+    from compose.running import pipelines_side
+
+    _serve(settings_from(data, port_offset, config), pipelines_side, samples=False)
+
+
+@app.command()
+def doctor(data: Data = None, port_offset: Offset = None, config: Config = None) -> None:
+    """What is wrong with this set-up, and how to mend it."""
+    from compose.doctor import examine, shown
+
+    findings = asyncio.run(examine(settings_from(data, port_offset, config)))
+    console.print(shown(findings))
+    if any(finding.bad for finding in findings):
+        raise typer.Exit(1)

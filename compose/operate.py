@@ -1,0 +1,215 @@
+"""Commands for operators and administrators: tasks, jobs, submit."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from compose.settings import Settings
+from contracts.client import HttpJobs, call
+from contracts.errors import AppError
+from contracts.events import JobReleased
+from contracts.hosting import PORTS
+from contracts.models import FINAL, Job, State, Verification
+from contracts.ports import JobQuery
+
+T = TypeVar("T")
+console = Console()
+tasks_app = typer.Typer(no_args_is_help=True)
+jobs_app = typer.Typer(no_args_is_help=True)
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of the running instance; default ./data")]
+JobId = Annotated[str, typer.Argument(help="The job's id, or its beginning")]
+
+
+def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
+    """A client for a service of the instance that runs on this data folder, else on the usual ports."""
+    port = PORTS[service] + max(settings.port_offset, 0)
+    remembered = settings.data / "running.json"
+    if remembered.is_file():
+        port = json.loads(remembered.read_text())["ports"].get(service, port)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
+
+
+def ask(data: Path | None, service: str, question: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
+    """Ask a service; what it refuses ends the program with its words."""
+    settings = Settings(**({"data": data} if data else {}))
+
+    async def main() -> T:
+        async with client_for(settings, service) as client:
+            return await question(client)
+
+    try:
+        return asyncio.run(main())
+    except AppError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+
+
+@tasks_app.command("list")
+def list_tasks(data: Data = None) -> None:
+    """All tasks, in the order in which they are asked."""
+    response = ask(data, "task-launcher", lambda client: call(client, "GET", "/api/v1/task"))
+    table = Table("id", "description", "pipeline", "rule", "parameters")
+    for task in response.json() if response.status_code == 200 else []:
+        parameters = json.dumps(task["ModelParameters"] or {})
+        table.add_row(task["Id"], task["Description"], task["PipelineId"], task["JobSelector"], parameters)
+    console.print(table)
+
+
+@tasks_app.command("add")
+def add_task(
+    description: Annotated[str, typer.Option(help="What it is for")],
+    pipeline: Annotated[str, typer.Option(help="The pipeline's topic, such as nuclei")],
+    rule: Annotated[str, typer.Option(help="JSONLogic over the job")] = "",
+    contains: Annotated[str, typer.Option(help="Instead of a rule: the file name contains this")] = "",
+    folder: Annotated[str, typer.Option(help="Where the pipeline writes, below the gateway's files")] = "output",
+    parameter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, may be repeated")] = None,
+    data: Data = None,
+) -> None:
+    """Register a task."""
+    if bool(rule) == bool(contains):
+        raise typer.BadParameter("give either --rule or --contains")
+    selector = rule or json.dumps({"in": [contains, {"var": "InputFile.Name"}]})
+    pairs = [text.partition("=") for text in parameter or []]
+    task = {
+        "Description": description,
+        "JobSelector": selector,
+        "PipelineId": pipeline,
+        "ResultFileFolder": folder,
+        "ModelParameters": {name: value for name, _, value in pairs},
+    }
+    response = ask(data, "task-launcher", lambda client: call(client, "POST", "/api/v1/task", json=task))
+    console.print(response.text)
+
+
+@tasks_app.command("remove")
+def remove_task(task_id: str, data: Data = None) -> None:
+    """Delete a task. Jobs launched for it go on."""
+    ask(data, "task-launcher", lambda client: call(client, "DELETE", f"/api/v1/task/{task_id}"))
+
+
+@jobs_app.command("list")
+def list_jobs(
+    state: Annotated[str, typer.Option(help="Only these states, joined by commas")] = "",
+    name: Annotated[str, typer.Option(help="Only files whose name contains this")] = "",
+    limit: int = 50,
+    data: Data = None,
+) -> None:
+    """Jobs, newest first."""
+    query = _query(state, name, limit)
+    page = ask(data, "job-repository", lambda client: HttpJobs(client).find(query))
+    table = Table("id", "file", "state", "owner", "status", "results", "error")
+    for job in page.jobs:
+        error = job.reason or (job.error_details.error if job.error_details else "")
+        results = job.pipeline_details.results[:60]
+        table.add_row(job.id, job.input_file.name, str(job.state), job.owner, job.status, results, error)
+    console.print(table)
+    if page.next is not None:
+        console.print(f"more than {limit}; narrow with --state or --name, or raise --limit")
+
+
+def _query(state: str, name: str, limit: int) -> JobQuery:
+    try:
+        states = tuple(State(word.strip()) for word in state.split(",") if word.strip())
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; states are {', '.join(State)}", param_hint="--state") from None
+    return JobQuery(states=states, name_contains=name or None, limit=limit)
+
+
+@jobs_app.command("show")
+def show_job(job_id: JobId, data: Data = None) -> None:
+    """A job with its whole history."""
+
+    async def look(client: httpx.AsyncClient) -> tuple[Job, list[dict[str, Any]]]:
+        job = await HttpJobs(client).get(job_id)
+        return job, (await call(client, "GET", f"/api/v1/job/{job_id}/history")).json()
+
+    job, history = ask(data, "job-repository", look)
+    console.print_json(job.model_dump_json(by_alias=True))
+    table = Table("when", "who", "what", "to", "why")
+    for line in history:
+        when = datetime.fromtimestamp(line["At"] / 1e9).astimezone().isoformat(" ", "milliseconds")
+        table.add_row(when, line["By"], line["What"], line["To"], line["Why"])
+    console.print(table)
+
+
+@jobs_app.command("release")
+def release(job_id: JobId, data: Data = None) -> None:
+    """Let a failed or quarantined job try again where it stood."""
+    fact = JobReleased(job_id=job_id, by="operator")
+    (verdict,) = ask(data, "job-repository", lambda client: HttpJobs(client).report([fact]))
+    if verdict.error:
+        console.print(f"[red]{verdict.error}[/red]")
+        raise typer.Exit(1)
+    assert verdict.job is not None
+    console.print(f"{job_id} is {verdict.job.state}")
+
+
+@jobs_app.command("accept")
+def accept(job_id: JobId, data: Data = None) -> None:
+    """Accept a result."""
+    _review(data, job_id, Verification.ACCEPTED)
+
+
+@jobs_app.command("reject")
+def reject(job_id: JobId, data: Data = None) -> None:
+    """Reject a result; its image is copied to the reject folder."""
+    _review(data, job_id, Verification.REJECTED)
+    ask(data, "file-sender-gateway", lambda client: call(client, "POST", f"/api/v1/reject/{job_id}"))
+
+
+def _review(data: Path | None, job_id: str, word: Verification) -> None:
+    body = {"Verification": int(word)}
+    ask(data, "job-repository", lambda client: call(client, "PUT", f"/api/v1/job/{job_id}", json=body))
+
+
+@jobs_app.command("delete")
+def delete(job_id: JobId, data: Data = None) -> None:
+    """Forget a job. Its files and its history stay."""
+    ask(data, "job-repository", lambda client: call(client, "DELETE", f"/api/v1/job/{job_id}"))
+
+
+def submit(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Images to be processed")],
+    wait: Annotated[bool, typer.Option(help="Wait for the results")] = True,
+    data: Data = None,
+) -> None:
+    """Put files into the watched folder, each appearing whole, and follow their jobs."""
+    settings = Settings(**({"data": data} if data else {}))
+    folder = settings.folders()[0]
+    if not folder.is_dir():
+        console.print(f"[red]{folder} is not there; start cytobus up or cytobus edge on this data folder first[/red]")
+        raise typer.Exit(1)
+    since = min(_put(file, folder) for file in files)
+    names = {file.name for file in files}
+    if wait:
+        ask(data, "job-repository", lambda client: _follow(HttpJobs(client), names, since))
+
+
+def _put(file: Path, folder: Path) -> int:
+    """Copy a file so that it appears whole; the time (ns) of its appearance."""
+    hidden = folder / f".{file.name}.{os.getpid()}.part"
+    shutil.copyfile(file, hidden)
+    hidden.replace(folder / file.name)
+    return (folder / file.name).stat().st_ctime_ns
+
+
+async def _follow(jobs: HttpJobs, names: set[str], since: int) -> None:
+    done: set[str] = set()
+    while done != names:
+        page = await jobs.find(JobQuery(updated_since=since))
+        for job in page.jobs:
+            name = job.input_file.name
+            if name in names - done and job.state in FINAL:
+                done.add(name)
+                console.print(f"{name}: {job.state} {job.pipeline_details.results or job.reason}")
+        await asyncio.sleep(0.3)
