@@ -121,23 +121,23 @@ class Journal:
     valid Unicode in a name is kept as a backslash escape (such files are held and never opened)."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._database = Database(path, SCHEMA, VERSION)
+        self.database = Database(path, SCHEMA, VERSION)
         self._clock = clock
         self._listeners: dict[FileState, list[Callable[[], None]]] = {state: [] for state in FileState}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open while the context is. Raises ``Conflict`` or ``Unavailable`` where it cannot be opened."""
-        await self._database.open()
+        await self.database.open()
         try:
             yield
         finally:
-            await self._database.close()
+            await self.database.close()
 
     @property
     def put_aside(self) -> str:
         """Where the damaged journal lies that was found at the start; empty when all was well."""
-        return self._database.put_aside
+        return self.database.put_aside
 
     def listen(self, state: FileState, wake: Callable[[], None]) -> None:
         """Call ``wake`` in the event loop whenever rows have come into a state."""
@@ -151,26 +151,26 @@ class Journal:
     async def sight(self, sightings: Sequence[Sighting]) -> list[Row]:
         """Take or hold files, all in one commit; the row of each as it is then. What is known stays as it is."""
         now = self._clock()
-        rows = await self._database.write(lambda connection: [_sight(connection, one, now) for one in sightings])
+        rows = await self.database.write(lambda connection: [_sight(connection, one, now) for one in sightings])
         self.wake({FileState(row.state) for row in rows})
         return rows
 
     async def step(self, steps: Sequence[Step]) -> int:
         """Move rows on, all in one commit; the number of those that were still where they were expected."""
-        moved = await self._database.write(lambda connection: sum([_step(connection, one) for one in steps]))
+        moved = await self.database.write(lambda connection: sum([_step(connection, one) for one in steps]))
         self.wake({one.state for one in steps})
         return moved
 
     async def hashed(self, row: Row, sha256: str, job_id: str) -> Row:
         """A found row's content is known now; it is done (``duplicate``) where an earlier row has its job."""
-        fresh = await self._database.write(lambda connection: _hashed(connection, row, sha256, job_id))
+        fresh = await self.database.write(lambda connection: _hashed(connection, row, sha256, job_id))
         self.wake({FileState(fresh.state)})
         return fresh
 
     async def adopt(self, one: Sighting, job_id: str, sha256: str) -> None:
         """A file whose job was made elsewhere and is to be sent."""
         now = self._clock()
-        await self._database.write(lambda connection: _adopt(connection, one, job_id, sha256, now))
+        await self.database.write(lambda connection: _adopt(connection, one, job_id, sha256, now))
         self.wake([FileState.REGISTERED])
 
     async def put_back(self, row: Row, reason: str, *, retry: bool) -> None:
@@ -182,7 +182,7 @@ class Journal:
 
     async def gone(self, places: Sequence[tuple[str, str, str]]) -> None:
         """Close the held rows of files (root, folder, name) that are no longer there."""
-        await self._database.write(lambda connection: connection.executemany(_GONE, map(_plain, places)))
+        await self.database.write(lambda connection: connection.executemany(_GONE, map(_plain, places)))
 
     async def latest(self, root: str, folder: str, names: Sequence[str]) -> dict[str, Row]:
         """The last row of each of these names, as far as they are known."""
@@ -190,7 +190,7 @@ class Journal:
         where = "root = ? AND folder = ? AND name IN (SELECT value FROM json_each(?))"
         text = f"SELECT {COLUMNS}, max(id) FROM file WHERE {where} GROUP BY name"
         found = (escaped(root), escaped(folder), json.dumps(list(plain)))
-        rows = await self._database.read(lambda connection: connection.execute(text, found).fetchall())
+        rows = await self.database.read(lambda connection: connection.execute(text, found).fetchall())
         return {plain[row.name]: row for row in (Row(*values[:-1]) for values in rows)}
 
     async def waiting(self, state: FileState, limit: int) -> list[Row]:
@@ -203,8 +203,12 @@ class Journal:
 
     async def of_job(self, job_id: str) -> Row | None:
         """The row that a job was made of; None where there is none."""
-        rows = await self._rows("job_id = ? AND job_id <> '' ORDER BY outcome = 'duplicate', id DESC LIMIT 1", job_id)
-        return rows[0] if rows else None
+        return (await self.of_jobs([job_id])).get(job_id)
+
+    async def of_jobs(self, job_ids: Sequence[str]) -> dict[str, Row]:
+        """The rows that jobs were made of, as far as there are any."""
+        where = "job_id <> '' AND job_id IN (SELECT value FROM json_each(?)) ORDER BY outcome <> 'duplicate', id"
+        return {row.job_id: row for row in await self._rows(where, json.dumps(job_ids))}
 
     async def row(self, row_id: int) -> Row | None:
         """One row; None where there is none."""
@@ -214,7 +218,7 @@ class Journal:
     async def counts(self) -> dict[str, int]:
         """How many rows are in each state."""
         text = "SELECT state, count(*) FROM file GROUP BY state"
-        found = await self._database.read(lambda connection: connection.execute(text).fetchall())
+        found = await self.database.read(lambda connection: connection.execute(text).fetchall())
         return {str(state): 0 for state in FileState} | dict(found)
 
     async def reserve_output(self, path: str, job_id: str, sha256: str) -> bool:
@@ -225,29 +229,29 @@ class Journal:
             owner = connection.execute("SELECT job_id, sha256 FROM output WHERE path = ?", (escaped(path),))
             return bool(owner.fetchone() == (job_id, sha256))
 
-        return await self._database.write(reserve)
+        return await self.database.write(reserve)
 
     async def outputs_of(self, paths: Sequence[str]) -> dict[str, str]:
         """The job of each of these output files, as far as they are known."""
         text = "SELECT path, job_id FROM output WHERE path IN (SELECT value FROM json_each(?))"
         asked = json.dumps([escaped(path) for path in paths])
-        return dict(await self._database.read(lambda connection: connection.execute(text, (asked,)).fetchall()))
+        return dict(await self.database.read(lambda connection: connection.execute(text, (asked,)).fetchall()))
 
     async def note(self, name: str, value: str) -> None:
         """Remember a value under a name."""
-        await self._database.write(
+        await self.database.write(
             lambda connection: connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
         )
 
     async def noted(self, name: str) -> str:
         """The value remembered under a name; empty where there is none."""
         text = "SELECT value FROM note WHERE name = ?"
-        found = await self._database.read(lambda connection: connection.execute(text, (name,)).fetchone())
+        found = await self.database.read(lambda connection: connection.execute(text, (name,)).fetchone())
         return str(found[0]) if found else ""
 
     async def _rows(self, where: str, *values: object) -> list[Row]:
         text = f"SELECT {COLUMNS} FROM file WHERE {where}"
-        found = await self._database.read(lambda connection: connection.execute(text, values).fetchall())
+        found = await self.database.read(lambda connection: connection.execute(text, values).fetchall())
         return [Row(*one) for one in found]
 
 

@@ -22,6 +22,7 @@ from contracts.events import OutputsDelivered, StepFailed, jobs_in
 from contracts.models import Job, OutputFile, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from edge.condition import Condition
+from edge.file_receiver.closing import Closing
 from edge.file_receiver.download import Damaged, fetch
 from edge.file_receiver.rules import names_for, sub_folder_of
 from edge.journal import SECOND, FileState, Journal, Step
@@ -38,6 +39,8 @@ class ReceiveSettings:
 
     output: Path
     poll_seconds: float = 2.0
+    closing_seconds: float = 10.0
+    """how often it is asked which jobs have ended"""
     slots: int = 4
     retry_seconds: float = 1.0
     """the first pause after an output could not be fetched; it doubles with each failure"""
@@ -73,7 +76,8 @@ class FileReceiver:
             every=settings.poll_seconds,
         )
         self._bringing = Condition("bringing outputs")
-        self.desks = (self._receiving, self._bringing)
+        self._closing = Closing(journal, jobs, host, settings.closing_seconds)
+        self.desks = (self._receiving, self._closing.desk, self._bringing)
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/retry", self._retry, methods=["POST"])]
@@ -83,6 +87,7 @@ class FileReceiver:
         """Works while the context is open."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._receiving.running())
+            await stack.enter_async_context(self._closing.desk.running())
             if self._bus is not None:
                 handlers = {jobs_in(State.DELIVERING): self._on_delivering}
                 await stack.enter_async_context(self._bus.subscribe(f"{self.name}-{self._host}", handlers))
@@ -183,6 +188,7 @@ class FileReceiver:
 
     async def _retry(self, _request: Request) -> Response:
         self._receiving.wake()
+        self._closing.desk.wake()
         return web.reply()
 
 

@@ -140,8 +140,9 @@ class FileSender:
         page = await self._jobs.find(
             JobQuery(states=(State.SENDING,), origin_host=self._host, newest_first=False, limit=max(limit, 200))
         )
-        rows = [(job, await self._journal.of_job(job.id)) for job in page.jobs]
-        return [job for job, row in rows if row is not None and row.state in (FileState.SENT, FileState.DONE)][:limit]
+        rows = await self._journal.of_jobs([job.id for job in page.jobs])
+        sent = {name for name, row in rows.items() if row.state in (FileState.SENT, FileState.DONE)}
+        return [job for job in page.jobs if job.id in sent][:limit]
 
     async def _send_again(self, job: Job) -> None:
         row = await self._journal.of_job(job.id)

@@ -73,13 +73,54 @@ def bmp_complete(file: BinaryIO, size: int) -> bool | None:
 
 
 def gif_complete(file: BinaryIO, size: int) -> bool | None:
-    """GIF89a: ends with the trailer byte, perhaps padded."""
-    return _end(file, size, 512).rstrip(b"\0").endswith(b"\x3b")
+    """GIF89a: block after block up to the trailer; data may follow it."""
+    file.seek(10)
+    flags = file.read(1)
+    place = 13 + (_colours(flags[0]) if flags else 0)
+    for _ in range(MAX_CHUNKS):
+        if place >= size:
+            return False
+        file.seek(place)
+        head = file.read(10)
+        match head[:1]:
+            case b";":
+                return True
+            case b"!":
+                data = place + 2
+            case b"," if len(head) == 10:
+                data = place + 11 + _colours(head[9])
+            case _:
+                return False
+        following = _after_blocks(file, data, size)
+        if following is None:
+            return None
+        place = following
+    return None
+
+
+def _colours(flags: int) -> int:
+    """Bytes of the colour table that the flags announce."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _after_blocks(file: BinaryIO, place: int, size: int) -> int | None:
+    """Where a chain of GIF's data sub-blocks ends; None for more of them than are worth reading."""
+    for _ in range(MAX_CHUNKS):
+        if place >= size:
+            return size
+        file.seek(place)
+        count = file.read(1)
+        place += 1 + (count[0] if count else 0)
+        if not count or not count[0]:
+            return place
+    return None
 
 
 def zip_complete(file: BinaryIO, size: int) -> bool | None:
-    """ZIP (APPNOTE 4.3.16): the end of its directory is there."""
-    return b"PK\x05\x06" in _end(file, size, TAIL)
+    """ZIP (APPNOTE 4.3.16): the end of its directory is there, with the comment it announces."""
+    tail = _end(file, size, TAIL)
+    record = tail[tail.rfind(b"PK\x05\x06") :] if b"PK\x05\x06" in tail else b""
+    return len(record) >= 22 and len(record) >= 22 + int(struct.unpack("<H", record[20:22])[0])
 
 
 CHECKS: tuple[tuple[bytes, Callable[[BinaryIO, int], bool | None]], ...] = (

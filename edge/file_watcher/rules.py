@@ -5,6 +5,9 @@ from fnmatch import fnmatchcase
 
 from edge.file_watcher.settings import WatchSettings
 
+SHORTEST = 0.001
+"""The shortest wait (s): a smaller number may vanish when it is added to the time."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -71,9 +74,9 @@ def judge(track: Track, look: Look, settings: WatchSettings) -> Verdict:
     quiet = look.at - track.changed_at
     if look.size == 0:
         missing = settings.empty_after_seconds - quiet
-        return Wait(missing) if missing > 0 else Hold("empty")
+        return Wait(max(missing, SHORTEST)) if missing > 0 else Hold("empty")
     missing = _patience(track, look, settings) - quiet
-    return Wait(min(missing, settings.recheck_seconds)) if missing > 0 else Take()
+    return Wait(min(max(missing, SHORTEST), settings.recheck_seconds)) if missing > 0 else Take()
 
 
 def _patience(track: Track, look: Look, settings: WatchSettings) -> float:

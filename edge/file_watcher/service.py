@@ -34,9 +34,9 @@ class FileWatcher:
         self._settings, self._journal = settings, journal
         self.roots = _roots(settings)
         self._wake = asyncio.Event()
-        self._hints = Hints(self._wake.set)
+        self.hints = Hints(self._wake.set)
         self._judging = Judging(settings, journal, self.roots)
-        self._rescan = Rescan(settings, journal, clock, self._hints, self.roots, self._mark_news)
+        self._rescan = Rescan(settings, journal, clock, self.hints, self.roots, self._mark_news)
         self._writing = Condition("journal")
         self.desks: tuple[Condition, ...] = (*self._rescan.watches.values(), self._writing)
         self._stopping = self._held_due = False
@@ -49,7 +49,7 @@ class FileWatcher:
     async def running(self) -> AsyncIterator[None]:
         """Watches while the context is open."""
         if not self._settings.poll:
-            self._hints.start()
+            self.hints.start()
         judging = asyncio.create_task(self._judge_for_ever(), name="file watcher: judging")
         rescanning = asyncio.create_task(self._rescan.run(), name="file watcher: rescanning")
         try:
@@ -61,7 +61,7 @@ class FileWatcher:
             try:
                 await asyncio.gather(judging, rescanning)
             finally:
-                await asyncio.to_thread(self._hints.stop)
+                await asyncio.to_thread(self.hints.stop)
 
     @property
     def rescans(self) -> int:
@@ -108,13 +108,13 @@ class FileWatcher:
             pass
 
     def _hear(self) -> None:
-        for hint in self._hints.take():
+        for hint in self.hints.take():
             if hint.path in self._rescan.watches:
                 self._rescan.all_soon()
             elif place := place_of(hint.path, self.roots):
                 self._hear_of(place, hint)
-        if self._hints.overflowed:
-            self._hints.overflowed = False
+        if self.hints.overflowed:
+            self.hints.overflowed = False
             self._rescan.all_soon()
 
     def _hear_of(self, place: Place, hint: Hint) -> None:

@@ -3,19 +3,14 @@
 import asyncio
 import os
 import random
-import shutil
 import struct
-import subprocess
-import sys
 import time
 import zlib
 from contextlib import asynccontextmanager
 
-import pytest
-
 from edge.file_watcher.service import FileWatcher
 from edge.file_watcher.settings import WatchSettings
-from edge.journal import FileState, Signature
+from edge.journal import FileState
 from tests.support.waiting import eventually
 
 QUICK = {"settle_seconds": 0.3, "quick_seconds": 0.05, "recheck_seconds": 0.1, "poll_seconds": 0.1}
@@ -83,7 +78,7 @@ async def test_a_burst_of_a_thousand_files(journal, inbox):
 
 async def test_with_all_events_lost_the_rescan_finds_everything(journal, inbox):
     async with watching(journal, inbox, rescan_seconds=0.2) as watcher:
-        await asyncio.to_thread(watcher._hints.unwatch, str(inbox))
+        await asyncio.to_thread(watcher.hints.unwatch, str(inbox))
         (inbox / "sub").mkdir()
         for number in range(20):
             (inbox / "sub" / f"{number}.png").write_bytes(png())
