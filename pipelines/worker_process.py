@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 
 from pipelines.execution import Outcome, RunRequest, execute, pipeline
 
-READY = "ready"
+READY, BEGUN = "ready", "begun"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -40,7 +40,9 @@ def serve(connection: "Connection[Outcome | str, RunRequest]", setup: Setup) -> 
     with contextlib.suppress(EOFError, OSError):
         connection.send(READY)
         while True:
-            connection.send(execute(connection.recv()))
+            request = connection.recv()
+            connection.send(BEGUN)
+            connection.send(execute(request))
 
 
 def _live_and_die_with_the_parent() -> None:

@@ -21,6 +21,8 @@ __all__ = ["Closed", "Outcome", "Output", "RunRequest", "Status", "Workers", "on
 _SPAWN = multiprocessing.get_context("spawn")
 _START_SECONDS = 120.0
 """In which a worker must have loaded its plug-ins."""
+_ATTEMPTS = 3
+"""To find a live process for a job."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,6 +136,8 @@ class _Slot:
         self._restart()
 
     def _restart(self) -> None:
+        if self._fate is not None:
+            return
         for setup in (self._setup, Setup(self._setup.environment, self._setup.memory_bytes)):
             self._spawn(setup)
             if self.healthy() or self._fate is not None:
@@ -142,12 +146,8 @@ class _Slot:
     def exchange(self, request: RunRequest) -> Outcome:
         """Have a request carried out, or tell how that ended the process."""
         try:
-            if not self.healthy() and self._fate is None:  # died idle, which is not this job's fault
-                self._restart()
-            if self._connection is None or self._fate is not None:
-                raise EOFError
-            self._connection.send(request)
-            outcome = self._connection.recv()
+            connection = self._hand_over(request)
+            outcome = connection.recv()
             return outcome if isinstance(outcome, Outcome) else Outcome(Status.ERROR, reason=outcome)
         except (EOFError, OSError):
             fault = self.fault()
@@ -155,6 +155,21 @@ class _Slot:
             if self._fate is Status.TIMED_OUT:
                 fault = f"stopped after {request.timeout:g} s, the pipeline's time limit"
             return Outcome(self._fate or Status.CRASHED, reason=f"{request.topic}: {fault}")
+
+    def _hand_over(self, request: RunRequest) -> "Connection[RunRequest, Outcome | str]":
+        """Have a live process begin with the request: one that died idle is no fault of this job."""
+        for attempt in range(_ATTEMPTS):
+            if attempt or not self.healthy():
+                self._restart()
+            if self._connection is None or self._fate is not None:
+                break
+            try:
+                self._connection.send(request)
+                self._connection.recv()  # that it has begun
+                return self._connection
+            except (EOFError, OSError):
+                continue
+        raise EOFError
 
     def kill(self, fate: Status) -> None:
         """End the process at once, and say as what this is to count."""

@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pipelines.workers import Closed, RunRequest, Status, Workers
+from pipelines.execution import execute
+from pipelines.workers import Closed, Outcome, RunRequest, Status, Workers
 
+Run = Callable[[RunRequest], Awaitable[Outcome]]
 HERE = Path(__file__).parent
 
 
@@ -27,6 +29,16 @@ def _rogues(monkeypatch: pytest.MonkeyPatch) -> None:
 async def workers(_rogues: None) -> AsyncIterator[Workers]:
     async with Workers(2, preload=("rogues:Nothing",)) as pool:
         yield pool
+
+
+@pytest.fixture(params=["here", "in a worker"])
+async def run(request: pytest.FixtureRequest, _rogues: None) -> AsyncIterator[Run]:
+    """Carries out a request, in this process or in the pool: what comes of it is the same."""
+    if request.param == "here":
+        yield lambda asked: asyncio.to_thread(execute, asked)
+    else:
+        async with Workers(1) as pool:
+            yield pool.run
 
 
 @pytest.fixture
@@ -50,8 +62,8 @@ async def works(workers: Workers, image: Path) -> bool:
     return (await workers.run(ask(image, "Nothing", "after"))).status is Status.DONE
 
 
-async def test_outputs_lie_in_the_folder_with_size_and_digest(workers: Workers, image: Path) -> None:
-    outcome = await workers.run(ask(image, "Writes", **{"b.txt": "two", "a.txt": "one"}))
+async def test_outputs_lie_in_the_folder_with_size_and_digest(run: Run, image: Path) -> None:
+    outcome = await run(ask(image, "Writes", **{"b.txt": "two", "a.txt": "one"}))
 
     assert outcome.status is Status.DONE
     assert outcome.folder == image.parent.parent / "out"
@@ -74,20 +86,28 @@ async def test_outputs_lie_in_the_folder_with_size_and_digest(workers: Workers, 
         ("Lies", Status.ERROR, "returned a str, not a Result"),
         ("Unmakable", Status.ERROR, "RuntimeError: no licence found"),
         ("Absent", Status.ERROR, "AttributeError"),
-        ("Vanishes", Status.CRASHED, "exit code 3"),
-        ("Deadly", Status.CRASHED, "exit code 9"),
     ],
 )
-async def test_a_failure_is_told_and_the_pool_works_on(
-    workers: Workers, image: Path, rogue: str, status: Status, reason: str
+async def test_a_failure_is_told_in_one_line_and_leaves_nothing(
+    run: Run, image: Path, rogue: str, status: Status, reason: str
 ) -> None:
-    outcome = await workers.run(ask(image, rogue))
+    outcome = await run(ask(image, rogue))
 
     assert outcome.status is status
     assert reason in outcome.reason
     assert len(outcome.reason) <= 520
     assert "\n" not in outcome.reason
     assert outcome.outputs == ()
+    assert files(image.parent.parent / "out") == {}
+
+
+@pytest.mark.parametrize(("rogue", "code"), [("Vanishes", 3), ("Deadly", 9)])
+async def test_a_plug_in_that_ends_its_process_ends_no_other(
+    workers: Workers, image: Path, rogue: str, code: int
+) -> None:
+    outcome = await workers.run(ask(image, rogue))
+
+    assert (outcome.status, f"exit code {code}" in outcome.reason) == (Status.CRASHED, True)
     assert all([await works(workers, image) for _ in range(4)])
     assert files(image.parent.parent / "out") == {}
 
@@ -214,19 +234,17 @@ def test_a_job_id_that_cannot_name_a_folder_is_refused(image: Path) -> None:
 
 
 @pytest.mark.parametrize("names", ["absent", "sub", "sub/inner", "../in/well-A1.tif", "there|there", "", ".", "link"])
-async def test_an_output_that_is_no_plain_file_of_the_scratch_is_refused(
-    workers: Workers, image: Path, names: str
-) -> None:
-    outcome = await workers.run(ask(image, "Names", names=names))
+async def test_an_output_that_is_no_plain_file_of_the_scratch_is_refused(run: Run, image: Path, names: str) -> None:
+    outcome = await run(ask(image, "Names", names=names))
 
     assert (outcome.status, "Undeliverable" in outcome.reason) == (Status.ERROR, True)
     assert files(image.parent.parent / "out") == {}
 
 
-async def test_another_jobs_output_is_never_overwritten(workers: Workers, image: Path) -> None:
-    first = await workers.run(ask(image, "Writes", "j1", a="one", b="1"))
-    second = await workers.run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
-    again = await workers.run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
+async def test_another_jobs_output_is_never_overwritten(run: Run, image: Path) -> None:
+    first = await run(ask(image, "Writes", "j1", a="one", b="1"))
+    second = await run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
+    again = await run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
 
     out = image.parent.parent / "out"
     assert (first.folder, second.folder) == (out, out / "j2")
@@ -234,18 +252,18 @@ async def test_another_jobs_output_is_never_overwritten(workers: Workers, image:
     assert files(out) == {"a": "one", "b": "1", "j2/a": "zwei", "j2/b": "2", "j2/c": "two"}
 
 
-async def test_an_equal_output_is_reused(workers: Workers, image: Path) -> None:
-    first = await workers.run(ask(image, "Writes", "j1", a="one"))
-    again = await workers.run(ask(image, "Writes", "j1", a="one"))
-    other = await workers.run(ask(image, "Writes", "j2", a="one", b="new"))
+async def test_an_equal_output_is_reused(run: Run, image: Path) -> None:
+    first = await run(ask(image, "Writes", "j1", a="one"))
+    again = await run(ask(image, "Writes", "j1", a="one"))
+    other = await run(ask(image, "Writes", "j2", a="one", b="new"))
 
     assert (again.folder, again.outputs) == (first.folder, first.outputs)
     assert other.folder == first.folder
     assert files(image.parent.parent / "out") == {"a": "one", "b": "new"}
 
 
-async def test_a_fickle_pipeline_leaves_two_versions_at_most(workers: Workers, image: Path) -> None:
-    folders = [(await workers.run(ask(image, "Writes", "j1", a=f"run {n}"))).folder for n in range(5)]
+async def test_a_fickle_pipeline_leaves_two_versions_at_most(run: Run, image: Path) -> None:
+    folders = [(await run(ask(image, "Writes", "j1", a=f"run {n}"))).folder for n in range(5)]
 
     out = image.parent.parent / "out"
     assert folders == [out] + [out / "j1"] * 4
@@ -259,12 +277,12 @@ async def test_jobs_that_race_for_a_name_all_keep_what_they_made(workers: Worker
     assert texts == [f"by {n}" for n in range(40)]
 
 
-async def test_rubbish_of_a_crash_is_gone_at_the_next_run(workers: Workers, image: Path) -> None:
+async def test_rubbish_of_a_crash_is_gone_at_the_next_run(run: Run, image: Path) -> None:
     scratch = image.parent.parent / "out" / ".job-1.part"
     scratch.mkdir(parents=True)
     (scratch / "rubbish").write_text("from before a power cut")
 
-    outcome = await workers.run(ask(image, "Writes", "job-1", a="one"))
+    outcome = await run(ask(image, "Writes", "job-1", a="one"))
 
     assert outcome.results == "a"
     assert not scratch.exists()
