@@ -243,8 +243,8 @@ async def test_an_output_that_is_no_plain_file_of_the_scratch_is_refused(run: Ru
 
 async def test_another_jobs_output_is_never_overwritten(run: Run, image: Path) -> None:
     first = await run(ask(image, "Writes", "j1", a="one", b="1"))
-    second = await run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
-    again = await run(ask(image, "Writes", "j2", b="2", c="two", a="zwei"))
+    second = await run(ask(image, "Writes", "j2", c="two", b="2", a="zwei"))
+    again = await run(ask(image, "Writes", "j2", c="two", b="2", a="zwei"))
 
     out = image.parent.parent / "out"
     assert (first.folder, second.folder) == (out, out / "j2")
