@@ -48,9 +48,7 @@ def _ome_pixel_size(xml: str) -> Size | None:
     element = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
     known = dict(_SIZES.findall(element[0])) if element else {}
     try:
-        down, across = (
-            float(known[f"PhysicalSize{a}"]) * _unit(known.get(f"PhysicalSize{a}Unit", "um")) for a in "YX"
-        )
+        down, across = (float(known[f"PhysicalSize{a}"]) * _unit(known.get(f"PhysicalSize{a}Unit", "um")) for a in "YX")
     except (KeyError, ValueError):
         return None
     return _plausible(down, across, _STATED_UM)
