@@ -43,11 +43,12 @@ def settings_from(data: Path | None = None, offset: int | None = None, config: P
         given["port_offset"] = offset
     try:
         return Settings(**given)
-    except (ValidationError, ValueError) as error:
-        problems = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-        for problem in problems or [{"loc": ("settings",), "msg": str(error)}]:
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
             console.print(f"[red]setting {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}[/red]")
-        raise typer.Exit(2) from None
+    except ValueError as error:
+        console.print(f"[red]the settings file cannot be read: {error}[/red]")
+    raise typer.Exit(2)
 
 
 def _serve(settings: Settings, side: Callable[[Settings], AbstractAsyncContextManager[Any]], samples: bool) -> None:

@@ -39,9 +39,13 @@ def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
 
 
+def _settings(data: Path | None) -> Settings:
+    return Settings(data=data) if data else Settings()
+
+
 def ask(data: Path | None, service: str, question: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
     """Ask a service; what it refuses ends the program with its words."""
-    settings = Settings(**({"data": data} if data else {}))
+    settings = _settings(data)
 
     async def main() -> T:
         async with client_for(settings, service) as client:
@@ -184,7 +188,7 @@ def submit(
     data: Data = None,
 ) -> None:
     """Put files into the watched folder, each appearing whole, and follow their jobs."""
-    settings = Settings(**({"data": data} if data else {}))
+    settings = _settings(data)
     folder = settings.folders()[0]
     if not folder.is_dir():
         console.print(f"[red]{folder} is not there; start cytobus up or cytobus edge on this data folder first[/red]")

@@ -11,7 +11,8 @@ from pipelines.workers import Workers, one_thread
 
 def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Runner:
     """The runner of all installed pipelines, which are loaded in each worker process beforehand."""
-    plugins = installed()
+    wanted = settings.pipelines.topics
+    plugins = {topic: plugin for topic, plugin in installed().items() if not wanted or topic in wanted}
     size = settings.workers()
     memory = settings.pipelines.memory_mb * 2**20 or None
     environment = one_thread(settings.inference_threads)

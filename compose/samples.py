@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -137,7 +138,7 @@ def result_table(jobs: Sequence[Job]) -> Table:
     return table
 
 
-def results_of(job: Job) -> dict[str, object]:
+def results_of(job: Job) -> dict[str, Any]:
     """The figures in a job's results; empty when they are no JSON object."""
     try:
         figures = json.loads(job.pipeline_details.results)

@@ -76,6 +76,8 @@ class PipelineSettings(Part):
 
     workers: int = Field(default=0, ge=0)
     """Processes that run pipelines at once; 0: one for each processor."""
+    topics: tuple[str, ...] = ()
+    """Run only these pipelines; empty: all that are installed."""
     worker_name: str = ""
     """Names this runner and no other; empty: the host's name."""
     gateway: str = "http://127.0.0.1"

@@ -1,0 +1,54 @@
+# Two commands do all: `make run` and `make test`. Both make their own virtual environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+endif
+DATA ?= data
+ARGS ?=
+
+.PHONY: run test test-heavy lint types bench train evaluate clean
+
+run: $(VENV)/ready
+	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
+
+test: $(VENV)/ready-test lint types
+	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
+
+test-heavy: $(VENV)/ready-test
+	$(BIN)/python -m pytest -m heavy $(ARGS)
+
+lint: $(VENV)/ready-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: $(VENV)/ready-test
+	$(BIN)/mypy
+
+bench: $(VENV)/ready-test
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+train: $(VENV)/ready-train
+	$(BIN)/cytobus train nuclei $(ARGS)
+
+$(VENV)/made:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+$(VENV)/ready: $(VENV)/made pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[all]"
+	@touch $@
+
+$(VENV)/ready-test: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@
+
+$(VENV)/ready-train: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet -e ".[train]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

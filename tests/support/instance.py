@@ -1,0 +1,116 @@
+"""A whole cytobus as a process of its own, started, asked, killed and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+START_SECONDS = 90.0
+
+
+class Instance:
+    """``cytobus up`` on a data folder and free ports. Its output goes to ``<data>.log``."""
+
+    def __init__(self, data: Path, **environment: str) -> None:
+        self.data = data
+        self.log = data.with_suffix(".log")
+        self._environment = os.environ | {"CYTOBUS_LOG_LEVEL": "info"} | environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client = httpx.Client(timeout=30.0)
+
+    @property
+    def input(self) -> Path:
+        return self.data / "edge" / "input"
+
+    @property
+    def output(self) -> Path:
+        return self.data / "edge" / "output"
+
+    def start(self) -> None:
+        """Start and wait until the API answers."""
+        state = self.data / "running.json"
+        state.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "compose", "up", "--data", str(self.data), "--port-offset", "-1"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._environment, start_new_session=True
+            )
+        self.wait_for(state.is_file, START_SECONDS, "it did not come up")
+
+    def url(self, service: str) -> str:
+        """The base URL of a service."""
+        ports = json.loads((self.data / "running.json").read_text())["ports"]
+        return f"http://127.0.0.1:{ports[service]}"
+
+    def ask(self, method: str, service: str, path: str, **options: Any) -> httpx.Response:
+        """One request."""
+        return self._client.request(method, self.url(service) + path, **options)
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by state."""
+        answer: dict[str, int] = self.ask("GET", "job-repository", "/api/v1/counts").json()
+        return answer
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """All jobs, page by page."""
+        found: list[dict[str, Any]] = []
+        url: str | None = self.url("job-repository") + "/api/v1/job?order=asc"
+        while url:
+            response = self._client.get(url)
+            found += response.json()
+            url = response.links.get("next", {}).get("url")
+        return found
+
+    def add_task(self, pipeline: str, selector: str = "true", **parameters: str) -> str:
+        """Register a task."""
+        task = {
+            "Description": f"test {pipeline}",
+            "JobSelector": selector,
+            "PipelineId": pipeline,
+            "ResultFileFolder": "output",
+            "ModelParameters": parameters,
+        }
+        response = self.ask("POST", "task-launcher", "/api/v1/task", json=task)
+        assert response.status_code == 201, response.text
+        return response.text
+
+    def drop(self, name: str, content: bytes) -> None:
+        """A file that appears whole in the watched folder."""
+        hidden = self.input / f".{name}.part"
+        hidden.write_bytes(content)
+        hidden.rename(self.input / name)
+
+    def kill(self) -> None:
+        """kill -9 of the main process; what it started must go by itself."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(60)
+
+    def close(self) -> None:
+        """End it whatever its state."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        self._client.close()
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float, complaint: str) -> None:
+        """Poll until a condition holds. Fails with the end of the log."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            dead = self._process is not None and self._process.poll() is not None
+            if dead or time.monotonic() > deadline:
+                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+                raise AssertionError(f"{complaint}{' (the process has ended)' if dead else ''}; its log ends:\n{tail}")
+            time.sleep(0.05)
