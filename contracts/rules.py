@@ -247,7 +247,8 @@ def _previewed(job: Job, fact: ev.PreviewsMade, _at: int) -> Job:
 
 
 def _step_failed(job: Job, fact: ev.StepFailed, _at: int) -> Job:
-    if job.state is not fact.state:
+    told_before = 0 < fact.retry_at == job.not_before and job.failures > 0 and job.reason == fact.reason
+    if job.state is not fact.state or job.state in FINAL or told_before:
         return job
     failures = job.failures + 1
     job = job.evolve(failures=failures)
@@ -274,11 +275,11 @@ def _worker_released(job: Job, fact: ev.WorkerReleased, _at: int) -> Job:
 def _released(job: Job, _fact: ev.JobReleased, _at: int) -> Job:
     if job.state not in (State.QUARANTINED, State.FAILED) or job.held_state is None:
         raise Conflict(f"job {job.id} is {job.state}: only a failed or quarantined job can be released")
-    # A pipeline's own "failed" left the job processed; released, it is to run again.
-    back = State.RUNNING if job.held_state is State.PROCESSED else job.held_state
-    details = job.pipeline_details
-    if back is State.RUNNING:
-        details = details.evolve(status=str(PipelineStatus.PROCESSING), output_files=None, results="")
+    back, details = job.held_state, job.pipeline_details
+    if back in (State.RUNNING, State.PROCESSED):
+        # It is launched anew: a pipeline that does not claim its jobs must be told again.
+        back = State.RECEIVED
+        details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
     return enter(job, back, pipeline_details=details, attempts=0)
 
 
