@@ -29,17 +29,41 @@ def scratch_of(folder: Path, job: str) -> Path:
 
 @contextlib.contextmanager
 def scratch(folder: Path, job: str) -> Iterator[Path]:
-    """The job's scratch, empty even when a crash left rubbish in it; removed in the end."""
+    """The job's scratch, empty even when a crash left rubbish in it.
+
+    It is removed in the end, unless outputs were delivered from it: as second names of the same files it then
+    proves whose they are, until whoever reports the job calls ``discard``. Should that never happen, the
+    next run of the job takes its undelivered outputs back first.
+    """
     place = scratch_of(folder, job)
     try:
         place.mkdir(parents=True)
     except FileExistsError:
+        _take_back(place, folder)
         discard(place)
         place.mkdir()
     try:
         yield place
-    finally:
+    except BaseException:
         discard(place)
+        raise
+    if not any(_is_delivered(file, folder) for file in place.iterdir()):
+        discard(place)
+
+
+def _is_delivered(file: Path, folder: Path) -> bool:
+    try:
+        return (folder / file.name).samefile(file)
+    except OSError:
+        return False
+
+
+def _take_back(place: Path, folder: Path) -> None:
+    """Remove from ``folder`` what an earlier run put there and nobody was told of."""
+    with contextlib.suppress(OSError):
+        for file in place.iterdir():
+            if _is_delivered(file, folder):
+                (folder / file.name).unlink()
 
 
 def discard(place: Path) -> None:
@@ -55,9 +79,8 @@ def discard(place: Path) -> None:
 def deliver(made: Path, names: Sequence[str], folder: Path, job: str) -> tuple[Path, tuple[Output, ...]]:
     """Bring outputs from the scratch into ``folder``, all of them or none; where they are and what.
 
-    An existing file of the same content is reused. When one of another content is in the way, all outputs go
-    to the job's own subfolder, ``<folder>/<job>``; once that exists the job keeps using it and may replace
-    what it put there. So repeating a job leads to the same place, and leaves two versions at most.
+    When a file is in the way, it is another job's, whatever is in it: all outputs then go to the job's own
+    subfolder, ``<folder>/<job>``; once that exists the job keeps using it and may replace what it put there.
     """
     outputs = tuple(_sealed(made, name) for name in names)
     if len(set(names)) != len(names):
@@ -89,7 +112,7 @@ def _sealed(made: Path, name: str) -> Output:
 
 
 def _place_all(made: Path, outputs: Sequence[Output], folder: Path) -> bool:
-    """Place all outputs, or none and say so, when a file of another content is in the way."""
+    """Place all outputs, or none and say so, when a file is in the way."""
     placed: list[Path] = []
     for output in outputs:
         target = folder / output.name
@@ -97,10 +120,9 @@ def _place_all(made: Path, outputs: Sequence[Output], folder: Path) -> bool:
             _place(made / output.name, target)
             placed.append(target)
         except FileExistsError:
-            if not _holds(target, output):
-                for path in placed:
-                    path.unlink()
-                return False
+            for path in placed:
+                path.unlink()
+            return False
     if placed:
         _sync_folder(folder)
     return True
@@ -118,16 +140,6 @@ def _place(source: Path, target: Path) -> None:
     except OSError:  # a file system without hard links: claim the name, then take it
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.replace(source, target)
-
-
-def _holds(target: Path, output: Output) -> bool:
-    try:
-        with target.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != output.size:
-                return False
-            return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
-    except OSError:  # a folder, or gone meanwhile
-        return False
 
 
 def _sync_folder(folder: Path) -> None:

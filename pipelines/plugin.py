@@ -12,7 +12,7 @@ ENTRY_POINTS = "cytobus.pipelines"
 """The entry-point group in which a package names its pipelines: ``only-file = "my_package:MyPipeline"``."""
 
 
-class BadInput(Exception):  # noqa: N818 - it says what is wrong with the file, not with the program
+class BadInput(Exception):
     """This file can never be processed: trying again is of no use. The text is shown to the operator."""
 
 

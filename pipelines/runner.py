@@ -19,6 +19,7 @@ from contracts.errors import AppError
 from contracts.events import Fact, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, Jobs
+from pipelines.delivery import discard, scratch_of
 from pipelines.registry import Installed
 from pipelines.workers import Closed, Outcome, RunRequest, Status, Workers
 
@@ -147,6 +148,7 @@ class Runner:
         finally:
             alive.cancel()
         await self._tell(self._fact_of(job, outcome))
+        await asyncio.to_thread(discard, scratch_of(request.folder, request.job))
 
     async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:
         """Prolong the lease; should another have taken the job, stop working on it."""
