@@ -19,6 +19,9 @@ from edge.file_watcher.service import FileWatcher
 from edge.file_watcher.settings import WatchSettings
 from edge.journal import Journal
 
+HANDS = 12
+"""Files on their way at once, each way: small ones mostly wait for the disk, and disks sync many at a time."""
+
 
 @dataclass(frozen=True)
 class Peers:
@@ -67,9 +70,11 @@ async def edge(settings: Settings, peers: Peers, bus: Bus | None) -> AsyncIterat
                 rules=name_rules(mine),
                 laboratory=laboratory,
             ),
-            FileSender(journal, peers.jobs, peers.file_receiver, clock, host=mine.hostname, roots=watcher.roots),
+            FileSender(
+                journal, peers.jobs, peers.file_receiver, clock, host=mine.hostname, roots=watcher.roots, slots=HANDS
+            ),
             FileReceiver(
-                ReceiveSettings(settings.output()),
+                ReceiveSettings(settings.output(), slots=HANDS),
                 journal,
                 peers.jobs,
                 peers.file_sender,

@@ -1,9 +1,11 @@
 """Moves a finished job's files to the archive, and makes the pictures a browser can show. Blocking functions."""
 
-from collections.abc import Mapping
+import contextlib
+import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from contracts.disk import place
+from contracts.disk import place, sync_folder
 from contracts.errors import AppError, NotFound
 from contracts.models import InputFile, Job, OutputFile, OutputStatus, Owner
 from gateway.file_sender.rules import archive_name, is_picture, preview_name, shown_as_it_is
@@ -13,16 +15,29 @@ PREVIEW_EDGE = 1024
 """Longest side of a preview in pixels."""
 
 
-def archived(job: Job, files: GatewayFiles) -> tuple[InputFile, tuple[OutputFile, ...]]:
-    """The job's files, now in the archive. Moving again what was moved before changes nothing.
+Archived = tuple[InputFile, tuple[OutputFile, ...]]
 
-    The archive's names hold the time at which the job last changed, so that a repeated try makes the same
-    ones. Raises ``NotFound`` when a file is neither in its place nor in the archive, ``OSError`` otherwise.
+
+def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppError | OSError]:
+    """Each job's files, now in the archive, or why they are not. Moving again what was moved before is harmless.
+
+    The moves of all jobs are synced together. The archive's names hold the time at which the job last
+    changed, so that a repeated try makes the same ones.
     """
-    file = job.input_file
-    stamp = job.last_updated
+    results: list[Archived | AppError | OSError] = []
+    for job in jobs:
+        try:
+            results.append(_archived(job, files))
+        except (AppError, OSError) as error:
+            results.append(error)
+    sync_folder(files.archive)
+    return results
+
+
+def _archived(job: Job, files: GatewayFiles) -> Archived:
+    file, stamp = job.input_file, job.last_updated
     source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (files.root,))
-    kept = _moved(source, files.archive, job.id, stamp, "input")
+    kept = str(_moved(source, files.archive, job.id, stamp, "input"))
     details = job.pipeline_details
     roots = (files.root, Path(details.output_folder or files.output))
     outputs = []
@@ -30,20 +45,32 @@ def archived(job: Job, files: GatewayFiles) -> tuple[InputFile, tuple[OutputFile
         moved = str(_moved(output_path(output, roots), files.archive, job.id, stamp, "output"))
         done = {"status": str(OutputStatus.COMPLETE), "owner": str(Owner.NONE), "error_details": None}
         outputs.append(output.evolve(archive_name=moved, viewable=moved, **done))
-    return file.evolve(archive_name=str(kept), viewable=str(kept)), tuple(outputs)
+    return file.evolve(archive_name=kept, viewable=kept), tuple(outputs)
 
 
 def _moved(source: Path, archive: Path, job_id: str, stamp: int, kind: str) -> Path:
     target = archive / archive_name(source.name, job_id, stamp, kind)
     if source.is_file():
-        place(source, target)
+        _move(source, target)
+        if source.parent.name == job_id:  # a folder of the job's own, made where names clashed
+            with contextlib.suppress(OSError):
+                source.parent.rmdir()
         return target
     # An earlier try may have moved it and died before it could tell.
-    stem, dot, rest = source.name.partition(".")
-    earlier = sorted(archive.glob(f"{_literal(stem)}_archive_{job_id}_*_{kind}{dot}{_literal(rest)}"))
+    earlier = sorted(archive.glob(_literal(target.name).replace(f"_{job_id}_{stamp}_", f"_{job_id}_*_")))
     if not earlier:
         raise NotFound(f"{source} is not there to be archived")
     return earlier[-1]
+
+
+def _move(source: Path, target: Path) -> None:
+    """A rename, whose content was synced long ago; a verified copy where the archive is another file system."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        place(source, target)
 
 
 def _literal(text: str) -> str:

@@ -4,6 +4,8 @@ from pathlib import PurePosixPath
 
 SHOWN_AS_THEY_ARE = frozenset({".png", ".jpg", ".jpeg", ".gif"})
 PICTURES = frozenset({".tif", ".tiff", ".bmp", *SHOWN_AS_THEY_ARE})
+LONGEST = 255
+"""Bytes of a file name that common file systems take."""
 
 
 def archive_name(name: str, job_id: str, at: int, kind: str) -> str:
@@ -12,7 +14,10 @@ def archive_name(name: str, job_id: str, at: int, kind: str) -> str:
     ``kind`` is ``input`` or ``output``. A name without a dot gets the mark at its end, so that it is unique too.
     """
     stem, dot, rest = name.partition(".")
-    return f"{stem}_archive_{job_id}_{at}_{kind}{dot}{rest}"
+    end = f"_archive_{job_id}_{at}_{kind}{dot}{rest}"
+    # The longest names would become too long for the file system: the stem gives way.
+    room = max(LONGEST - len(end.encode()), 1)
+    return stem.encode()[:room].decode(errors="ignore") + end
 
 
 def shown_as_it_is(name: str) -> bool:

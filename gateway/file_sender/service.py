@@ -16,16 +16,18 @@ from contracts import web
 from contracts.desk import Desk, pause_after
 from contracts.disk import bare_name, place
 from contracts.errors import AppError, BadRequest, NotFound
-from contracts.events import OutputsArchived, PreviewsMade, StepFailed, jobs_in
+from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.models import Job, Owner, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
-from gateway.file_sender.archive import archived, previews
+from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
 from gateway.files import GatewayFiles, output_path
 
 log = logging.getLogger(__name__)
+BATCH = 50
+"""Jobs that are archived together, and so share their syncs to disk."""
 PREVIEW_PATIENCE = 60 * 10**9
 """ns that a preview waits at most for the pipelines to be idle."""
 
@@ -37,7 +39,7 @@ class FileSender:
 
     def __init__(self, jobs: Jobs, files: GatewayFiles, bus: Bus, clock: Clock) -> None:
         self._jobs, self._files, self._bus, self._clock = jobs, files, bus, clock
-        self._archive = Desk("archive", self._look_for_delivered, self.archive, _name_of, slots=8)
+        self._archive = Desk("archive", self._look_for_delivered, self.archive, lambda jobs: jobs[0].id, slots=1)
         self._preview = Desk("preview", self._look_for_unseen, self.preview, _name_of, slots=1, every=2.0)
         self.desks = (self._archive, self._preview)
 
@@ -66,28 +68,29 @@ class FileSender:
 
     # --- the work
 
-    async def _look_for_delivered(self, free: int) -> Sequence[Job]:
-        query = JobQuery(states=(State.DELIVERED,), due_at=self._clock(), newest_first=False, limit=free)
-        return (await self._jobs.find(query)).jobs
+    async def _look_for_delivered(self, _free: int) -> Sequence[tuple[Job, ...]]:
+        query = JobQuery(states=(State.DELIVERED,), due_at=self._clock(), newest_first=False, limit=BATCH)
+        page = await self._jobs.find(query)
+        return [page.jobs] if page.jobs else []
 
-    async def archive(self, job: Job) -> None:
-        """Move a job's files to the archive and say so; what fails is counted and tried again."""
-        try:
-            input_file, outputs = await asyncio.to_thread(archived, job, self._files)
-        except (AppError, OSError) as error:
-            pause = pause_after(job.failures, first=1.0, chance=random.random())
-            fact = StepFailed(
-                job_id=job.id,
-                by=Owner.FILE_SENDER_GATEWAY,
-                state=State.DELIVERED,
-                trouble=Trouble.ARCHIVE,
-                reason=f"cannot archive: {error}",
-                retry_at=self._clock() + int(pause * 1e9),
-            )
-            await self._jobs.report([fact])
-            return
-        done = OutputsArchived(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, input_file=input_file, outputs=outputs)
-        await self._jobs.report([done])
+    async def archive(self, jobs: tuple[Job, ...]) -> None:
+        """Move jobs' files to the archive and say so; what fails is counted and tried again."""
+        results = await asyncio.to_thread(archived, jobs, self._files)
+        await self._jobs.report([self._told(job, result) for job, result in zip(jobs, results, strict=True)])
+
+    def _told(self, job: Job, result: Archived | AppError | OSError) -> Fact:
+        if isinstance(result, tuple):
+            file, outputs = result
+            return OutputsArchived(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, input_file=file, outputs=outputs)
+        pause = pause_after(job.failures, first=1.0, chance=random.random())
+        return StepFailed(
+            job_id=job.id,
+            by=Owner.FILE_SENDER_GATEWAY,
+            state=job.state,
+            trouble=Trouble.ARCHIVE,
+            reason=f"cannot archive: {result}",
+            retry_at=self._clock() + int(pause * 1e9),
+        )
 
     async def _look_for_unseen(self, free: int) -> Sequence[Job]:
         """Finished jobs without previews, once the pipelines are idle or the oldest has waited long enough."""
@@ -139,7 +142,7 @@ class FileSender:
         """An instrument's side that speaks the old contract has pulled the outputs and wants them archived."""
         job = await self._job(request)
         if job.state in (State.DELIVERING, State.DELIVERED):
-            await self.archive(job)
+            await self.archive((job,))
             job = await self._jobs.get(job.id)
         if job.state is not State.COMPLETE:
             raise AppError(f"job {job.id} is not archived: {job.reason or f'it is {job.state}'}")
