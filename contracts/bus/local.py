@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from contracts.bus.topics import topic_matches
 from contracts.errors import AppError
@@ -19,8 +19,19 @@ class _Group:
     """The subscriptions of one group and what waits for it."""
 
     handlers: list[tuple[str, Handler]]
-    waiting: asyncio.Queue[Delivery | None]
     members: int = 0
+    waiting: deque[Delivery] = field(default_factory=deque)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    last: dict[str, "asyncio.Future[None]"] = field(default_factory=dict)
+    """Key -> the end of its message that was taken last: the next one waits for it."""
+
+
+@dataclass
+class _Member:
+    """One subscription: its handlers, and whether it is about to leave."""
+
+    handlers: Mapping[str, Handler]
+    leaving: bool = False
 
 
 class LocalBus:
@@ -40,40 +51,60 @@ class LocalBus:
     async def publish(self, topic: str, payload: bytes, *, key: str = "") -> None:
         for group in list(self._groups.values()):
             if any(topic_matches(pattern, topic) for pattern, _ in group.handlers):
+                await self._put(group, Delivery(topic, payload, key))
+
+    async def _put(self, group: _Group, delivery: Delivery) -> None:
+        async with group.changed:
+            await group.changed.wait_for(lambda: len(group.waiting) < self._depth or not group.members)
+            if group.members:
                 self._open += 1
-                await group.waiting.put(Delivery(topic, payload, key))
+                group.waiting.append(delivery)
+                group.changed.notify_all()
 
     @asynccontextmanager
     async def subscribe(self, group: str, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
-        """Consume while the context is open. Several subscriptions of one group compete for its messages."""
-        known = self._groups.get(group)
-        if known is None:
-            known = self._groups[group] = _Group(list(handlers.items()), asyncio.Queue(self._depth))
+        """Consume while the context is open. Several subscriptions of one group compete for its messages.
+
+        The last to leave deals with what waits then.
+        """
+        known = self._groups.setdefault(group, _Group(list(handlers.items())))
         known.members += 1
-        consumer = asyncio.create_task(self._consume(group, known, handlers), name=f"bus group {group}")
+        member = _Member(handlers)
+        consumer = asyncio.create_task(self._consume(group, known, member), name=f"bus group {group}")
         try:
             yield
         finally:
             known.members -= 1
             if known.members == 0:
-                self._groups.pop(group, None)
-            await known.waiting.put(None)
+                del self._groups[group]
+            member.leaving = True
+            async with known.changed:
+                known.changed.notify_all()
             await consumer
-            if known.members == 0:
-                while not known.waiting.empty():
-                    if known.waiting.get_nowait() is not None:
-                        self._open -= 1
 
     async def settled(self) -> None:
         """Wait until everything published has been dealt with. For tests."""
         while self._open:  # noqa: ASYNC110 - tests only; many hands count it down
             await asyncio.sleep(0.001)
 
-    async def _consume(self, name: str, group: _Group, handlers: Mapping[str, Handler]) -> None:
-        while (delivery := await group.waiting.get()) is not None:
+    async def _consume(self, name: str, group: _Group, member: _Member) -> None:
+        while True:
+            async with group.changed:
+                await group.changed.wait_for(lambda: group.waiting or member.leaving)
+                if member.leaving and (group.members or not group.waiting):
+                    return
+                delivery = group.waiting.popleft()
+                before = group.last.get(delivery.key)
+                done = group.last[delivery.key] = asyncio.get_running_loop().create_future()
+                group.changed.notify_all()
             try:
-                await self._deliver(name, delivery, handlers)
+                if delivery.key and before is not None:
+                    await before
+                await self._deliver(name, delivery, member.handlers)
             finally:
+                done.set_result(None)
+                if group.last.get(delivery.key) is done:
+                    del group.last[delivery.key]
                 self._open -= 1
 
     async def _deliver(self, name: str, delivery: Delivery, handlers: Mapping[str, Handler]) -> None:
