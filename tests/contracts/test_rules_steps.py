@@ -85,6 +85,21 @@ def test_a_report_for_another_task_is_refused():
         advance(REACHED["running"], s.reported().model_copy(update={"task_id": "task-2"}), NOW)
 
 
+def test_until_it_is_confirmed_a_pipeline_may_report_again_with_other_words():
+    job = advance(REACHED["processed"], s.reported(outputs=(), qc_flags="blurred", confirm_from=NOW + 9), NOW)
+    assert (job.pipeline_details.qc_flags, job.pipeline_details.output_files) == ("blurred", ())
+    assert (job.state, job.not_before) == (State.PROCESSED, NOW + 9)
+
+
+@pytest.mark.parametrize("state", REACHED)
+def test_a_failure_of_another_step_or_of_a_job_that_has_ended_changes_nothing(state):
+    for other in State:
+        for retry_at in (0, NOW + 1):
+            fact = s.failed_step(other, retry_at=retry_at)
+            if other is not REACHED[state].state or other in FINAL:
+                assert advance(REACHED[state], fact, NOW) is REACHED[state]
+
+
 def test_a_leased_job_is_nobody_elses_until_the_lease_is_over():
     mine = advance(REACHED["running"], s.started(worker="w1", until=NOW + 60), NOW)
     with pytest.raises(Conflict, match="w1"):
