@@ -69,7 +69,7 @@ class FileReceiver:
             await sweeping
 
     async def _sweep(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
+        while True:
             busy = {name for name, part in self._parts.items() if part.busy}
             try:
                 gone = await asyncio.to_thread(self._store.expire, time.time() - self._days * 86400, busy)
@@ -81,6 +81,7 @@ class FileReceiver:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(3600):
                     await stop.wait()
+                    return
 
     async def _answer(self, request: Request) -> Response:
         """One tus request: its answer and its errors all bear the protocol's headers."""

@@ -14,16 +14,19 @@ from contracts.ports import JobQuery, Page
 class FakeJobs:
     """``contracts.ports.Jobs`` without persistence. ``facts`` is everything told, in order.
 
-    ``down``: while set, nothing answers; ``report`` and the rest raise it.
+    While ``down`` is set, every call raises it; while ``deaf`` is, only ``report`` does.
     """
 
     def __init__(self, *jobs: Job) -> None:
         self.jobs = {job.id: job for job in jobs}
         self.facts: list[ev.Fact] = []
         self.down: AppError | None = None
+        self.deaf: AppError | None = None
 
     async def report(self, facts: Sequence[ev.Fact]) -> list[ev.Verdict]:
         self._answer()
+        if self.deaf is not None:
+            raise self.deaf
         return [self._judge(fact) for fact in facts]
 
     async def find(self, query: JobQuery) -> Page:

@@ -1,0 +1,422 @@
+"""The file receiver, in process and over TCP: whatever is said to be received is there, whole, once."""
+
+import asyncio
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contracts import gojson, transfer
+from contracts.errors import Unavailable
+from contracts.events import InputDelivered
+from contracts.hosting import app_of
+from contracts.models import InputFile, Job, State
+from gateway.file_receiver import rules
+from gateway.file_receiver.service import FileReceiver
+from tests.support.jobs import FakeJobs
+from tests.support.serving import listening
+
+TUS = {"Tus-Resumable": "1.0.0"}
+BODY = {**TUS, "Content-Type": transfer.MEDIA_TYPE}
+AWAY = Unavailable("the repository is away")
+NAMES = ["a.tif", "with space.tif", "zwei\nZeilen.tif", "ünï-日本.tif", "x" * 255]
+
+
+class Bench:
+    """A receiver, its jobs and a client."""
+
+    def __init__(self, client: httpx.AsyncClient, jobs: FakeJobs, folder: Path) -> None:
+        self.client, self.jobs, self.folder = client, jobs, folder
+
+    def job(self, name: str = "a.tif", **file: object) -> str:
+        job_id = str(uuid.uuid4())
+        told = InputFile.model_validate({"name": name, **file})
+        self.jobs.jobs[job_id] = Job(id=job_id, state=State.SENDING, input_file=told)
+        return job_id
+
+    async def create(
+        self, job_id: str, content: bytes, *, body: bytes = b"", headers: dict[str, str] | None = None, **told: str
+    ) -> httpx.Response:
+        metadata = {"jobid": job_id, "sha256": hashlib.sha256(content).hexdigest(), "folder": "", **told}
+        fixed = {"Upload-Length": str(len(content)), "Upload-Metadata": transfer.format_metadata(metadata)}
+        return await self.client.post(
+            "/api/v1/files", headers={**(BODY if body else TUS), **fixed, **(headers or {})}, content=body
+        )
+
+    async def patch(self, url: str, offset: int, body: bytes, **headers: str) -> httpx.Response:
+        return await self.client.patch(url, headers={**BODY, "Upload-Offset": str(offset), **headers}, content=body)
+
+    def files(self) -> dict[str, bytes]:
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
+
+
+@pytest.fixture(params=["in process", "tcp"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    jobs, folder = FakeJobs(), tmp_path / "files"
+    service = FileReceiver(jobs, folder, "gateway")
+    if request.param == "tcp":
+        async with listening(service) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            yield Bench(client, jobs, folder)
+    else:
+        transport = httpx.ASGITransport(app_of(service))
+        async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            yield Bench(client, jobs, folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("content", [b"", b"some bytes"])
+async def test_a_small_file_takes_one_request(bench: Bench, name: str, content: bytes) -> None:
+    job_id = bench.job(name)
+
+    answer = await bench.create(job_id, content, body=content, filename=name, folder="plate 1/ü")
+
+    assert answer.status_code == 201
+    assert answer.headers["upload-offset"] == str(len(content))
+    assert bench.files() == {f"plate 1/ü/{name}": content}
+    job = bench.jobs.jobs[job_id]
+    assert job.state is State.RECEIVED
+    assert job.input_file.hostname == "gateway"
+    assert (Path(job.input_file.dir_name) / name).read_bytes() == content
+    assert (job.input_file.sha256, job.input_file.size) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+async def test_a_file_in_pieces(bench: Bench) -> None:
+    job_id, content = bench.job(), os.urandom(3_000_000)
+    created = await bench.create(job_id, content)
+    url = created.headers["location"]
+
+    first = await bench.patch(url, 0, content[:1_500_000])
+    head = await bench.client.head(url, headers=TUS)
+    last = await bench.patch(url, 1_500_000, content[1_500_000:])
+
+    assert (created.status_code, created.headers["upload-offset"]) == (201, "0")
+    assert (first.status_code, first.headers["upload-offset"]) == (204, "1500000")
+    assert first.headers["upload-expires"].endswith("GMT")
+    assert (head.status_code, head.headers["upload-offset"], head.headers["upload-length"]) == (
+        200,
+        "1500000",
+        "3000000",
+    )
+    assert head.headers["cache-control"] == "no-store"
+    assert (last.status_code, last.headers["upload-offset"]) == (204, "3000000")
+    assert bench.files() == {"a.tif": content}
+    assert len(bench.jobs.facts) == 1
+
+
+async def test_creating_again_tells_how_far_it_is_and_in_the_end_that_it_is_there(bench: Bench) -> None:
+    job_id, content = bench.job(), b"0123456789"
+    created = await bench.create(job_id, content, body=b"0123")
+    again = await bench.create(job_id, content)
+    await bench.patch(created.headers["location"], 4, b"456789")
+    delivered = await bench.create(job_id, content, body=content)
+
+    assert created.headers["upload-offset"] == again.headers["upload-offset"] == "4"
+    assert created.headers["location"] == again.headers["location"] == delivered.headers["location"]
+    assert delivered.headers["upload-offset"] == "10"
+    assert len(bench.jobs.facts) == 1
+
+
+async def test_options_and_methods(bench: Bench) -> None:
+    options = await bench.client.options("/api/v1/files")
+    wrong = await bench.client.put("/api/v1/files/x", headers=TUS)
+    override = await bench.client.post("/api/v1/files/x", headers={**TUS, "X-HTTP-Method-Override": "HEAD"})
+
+    assert options.status_code == 204
+    assert options.headers["tus-version"] == "1.0.0"
+    assert "creation-with-upload" in options.headers["tus-extension"]
+    assert "sha1" in options.headers["tus-checksum-algorithm"]
+    assert (wrong.status_code, wrong.content) == (405, b"")
+    assert override.status_code == 404
+
+
+async def test_another_version_is_told_ours(bench: Bench) -> None:
+    answer = await bench.client.head("/api/v1/files/x", headers={"Tus-Resumable": "0.1"})
+
+    assert answer.status_code == 412
+    assert answer.headers["tus-version"] == answer.headers["tus-resumable"] == "1.0.0"
+
+
+async def test_what_does_not_fit_is_refused_and_changes_nothing(bench: Bench) -> None:
+    url = (await bench.create(bench.job(), b"0123456789", body=b"0123")).headers["location"]
+
+    statuses = [
+        (await bench.patch(url, 3, b"3")).status_code,
+        (await bench.patch(url, 4, b"4567890")).status_code,
+        (await bench.patch(url, 4, b"4", **{"Upload-Checksum": "sha9 AAAA"})).status_code,
+        (await bench.patch(url, 4, b"4", **{"Content-Type": "text/plain"})).status_code,
+        (await bench.patch(url, 4, b"4", **{"Upload-Checksum": str(transfer.checksum_of("sha1", b"5"))})).status_code,
+        (await bench.patch("/api/v1/files/none", 0, b"4")).status_code,
+    ]
+
+    assert statuses == [409, 413, 400, 415, 460, 404]
+    assert (await bench.client.head(url, headers=TUS)).headers["upload-offset"] == "4"
+
+
+@pytest.mark.parametrize("algorithm", transfer.ALGORITHMS)
+async def test_a_chunk_that_fits_its_checksum_is_taken(bench: Bench, algorithm: str) -> None:
+    url = (await bench.create(bench.job(), b"0123456789")).headers["location"]
+    checksum = str(transfer.checksum_of(algorithm, b"0123"))
+
+    assert (await bench.patch(url, 0, b"0123", **{"Upload-Checksum": checksum})).headers["upload-offset"] == "4"
+
+
+async def test_a_wrong_whole_starts_again_at_nothing(bench: Bench) -> None:
+    job_id, content = bench.job(), b"0123456789"
+    url = (await bench.create(job_id, content)).headers["location"]
+
+    wrong = await bench.patch(url, 0, b"01234x6789")
+    gone = await bench.client.head(url, headers=TUS)
+    small = await bench.create(job_id, content, body=b"01234x6789")
+    right = await bench.create(job_id, content, body=content)
+
+    assert [r.status_code for r in (wrong, gone, small, right)] == [460, 404, 460, 201]
+    assert "SHA-256" in wrong.text
+    assert bench.files() == {"a.tif": content}
+
+
+async def test_a_body_without_a_length_is_taken(bench: Bench) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"01234"
+        yield b"56789"
+
+    job_id = bench.job()
+    url = (await bench.create(job_id, b"0123456789")).headers["location"]
+    answer = await bench.client.patch(url, headers={**BODY, "Upload-Offset": "0"}, content=pieces())
+
+    assert answer.status_code == 204
+    assert bench.files() == {"a.tif": b"0123456789"}
+
+
+async def test_a_body_without_a_length_that_is_too_long_is_not(bench: Bench) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"01234"
+        yield b"567890"
+
+    url = (await bench.create(bench.job(), b"0123456789")).headers["location"]
+    answer = await bench.client.patch(url, headers={**BODY, "Upload-Offset": "0"}, content=pieces())
+
+    assert answer.status_code == 413
+    assert (await bench.client.head(url, headers=TUS)).headers["upload-offset"] == "0"
+
+
+async def test_a_file_of_another_job_is_not_touched(bench: Bench) -> None:
+    first, second, third = bench.job(), bench.job(), bench.job()
+    await bench.create(first, b"one", body=b"one")
+    await bench.create(second, b"two", body=b"two")
+    await bench.create(third, b"one", body=b"one")
+
+    assert bench.files() == {"a.tif": b"one", f"{second}/a.tif": b"two", f"{third}/a.tif": b"one"}
+    assert bench.jobs.jobs[second].input_file.dir_name == str(bench.folder / second)
+
+
+async def test_while_the_repository_is_away_nothing_is_lost_or_doubled(bench: Bench) -> None:
+    job_id, big = bench.job(), bench.job("b.tif")
+    url = (await bench.create(big, b"0123456789", body=b"0123")).headers["location"]
+    bench.jobs.deaf = AWAY
+
+    small = await bench.create(job_id, b"bytes", body=b"bytes")
+    last = await bench.patch(url, 4, b"456789")
+    head = await bench.client.head(url, headers=TUS)
+    bench.jobs.deaf = None
+    small_again = await bench.create(job_id, b"bytes", body=b"bytes")
+    last_again = await bench.patch(url, 10, b"")
+
+    assert [r.status_code for r in (small, last, head, small_again, last_again)] == [503, 503, 503, 201, 204]
+    assert bench.files() == {"a.tif": b"bytes", "b.tif": b"0123456789"}
+    assert bench.jobs.jobs[job_id].state is bench.jobs.jobs[big].state is State.RECEIVED
+
+
+async def test_what_the_repository_refuses_is_removed(bench: Bench) -> None:
+    job_id = bench.job()
+    url = (await bench.create(job_id, b"0123456789", body=b"0123")).headers["location"]
+    del bench.jobs.jobs[job_id]
+
+    answer = await bench.patch(url, 4, b"456789")
+
+    assert answer.status_code == 404
+    assert bench.files() == {}
+
+
+async def test_an_unknown_job_another_content_and_a_job_given_up_are_refused(bench: Bench) -> None:
+    known = bench.job(sha256="0" * 64)
+    given_up = bench.job()
+    job = bench.jobs.jobs[given_up]
+    bench.jobs.jobs[given_up] = job.evolve(state=State.QUARANTINED, held_state=State.SENDING)
+
+    answers = [await bench.create(job_id, b"x", body=b"x") for job_id in (str(uuid.uuid4()), known, given_up)]
+
+    assert [answer.status_code for answer in answers] == [404, 409, 409]
+    assert bench.files() == {}
+
+
+@pytest.mark.parametrize("folder", ["..", "a/../..", "/etc", "a//b", ".uploads", "a\\b", "./a"])
+async def test_folders_that_lead_out_are_refused(bench: Bench, folder: str) -> None:
+    answer = await bench.create(bench.job(), b"x", body=b"x", folder=folder)
+
+    assert answer.status_code == 400
+    assert bench.files() == {}
+
+
+@pytest.mark.parametrize("name", ["../a.tif", "..", "a/b", "a\\b", "x" * 256])
+async def test_names_that_lead_out_are_refused(bench: Bench, name: str) -> None:
+    answer = await bench.create(bench.job(name), b"x", body=b"x", filename=name)
+
+    assert answer.status_code == 400
+    assert bench.files() == {}
+
+
+async def test_a_link_that_leads_out_is_not_followed(bench: Bench, tmp_path: Path) -> None:
+    (bench.folder / "out").symlink_to(tmp_path)
+
+    answer = await bench.create(bench.job(), b"x", body=b"x", folder="out")
+
+    assert answer.status_code == 400
+    assert not (tmp_path / "a.tif").exists()
+
+
+async def test_terminated_uploads_are_gone(bench: Bench) -> None:
+    url = (await bench.create(bench.job(), b"0123456789", body=b"0123")).headers["location"]
+
+    assert (await bench.client.delete(url, headers=TUS)).status_code == 204
+    assert (await bench.client.head(url, headers=TUS)).status_code == 404
+    assert bench.files() == {}
+
+
+async def test_one_request_at_a_time_writes_to_an_upload(bench: Bench) -> None:
+    url = (await bench.create(bench.job(), b"0123456789")).headers["location"]
+
+    answers = await asyncio.gather(*(bench.patch(url, 0, b"0123456789") for _ in range(5)))
+
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses[0] == 204
+    assert set(statuses[1:]) <= {404, 409, 423}
+    assert bench.files() == {"a.tif": b"0123456789"}
+
+
+async def test_a_restart_loses_nothing(tmp_path: Path) -> None:
+    jobs = FakeJobs(Job(id="j", state=State.SENDING, input_file=InputFile(name="a.tif")))
+    content = os.urandom(100_000)
+    for step in range(4):
+        service = FileReceiver(jobs, tmp_path, "gateway")
+        transport = httpx.ASGITransport(app_of(service))
+        async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            bench = Bench(client, jobs, tmp_path)
+            url = (await bench.create("j", content)).headers["location"]
+            at = step * 25_000
+            answer = await bench.patch(url, at, content[at : at + 25_000])
+            assert answer.headers["upload-offset"] == str(at + 25_000)
+
+    assert bench.files() == {"a.tif": content}
+
+
+@pytest.mark.parametrize("content", [b"0123456789", b""])
+async def test_a_crash_between_placing_and_reporting_does_not_double_the_file(tmp_path: Path, content: bytes) -> None:
+    jobs = FakeJobs(Job(id="j", state=State.SENDING, input_file=InputFile(name="a.tif")))
+    statuses = []
+    for jobs.deaf in (AWAY, AWAY, None):
+        service = FileReceiver(jobs, tmp_path, "gateway")
+        transport = httpx.ASGITransport(app_of(service))
+        async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            bench = Bench(client, jobs, tmp_path)
+            statuses.append((await bench.create("j", content, body=content)).status_code)
+
+    assert statuses == [503, 503, 201]
+    assert bench.files() == {"a.tif": content}
+
+
+async def test_unfinished_uploads_expire(tmp_path: Path) -> None:
+    jobs = FakeJobs(Job(id="j", state=State.SENDING, input_file=InputFile(name="a.tif")))
+    service = FileReceiver(jobs, tmp_path, "gateway")
+    transport = httpx.ASGITransport(app_of(service))
+    async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        bench = Bench(client, jobs, tmp_path)
+        await bench.create("j", b"0123456789", body=b"0123")
+    old = time.time() - 8 * 86400
+    for path in (tmp_path / rules.PARTS).iterdir():
+        os.utime(path, (old, old))
+    (tmp_path / rules.PARTS / "fresh").write_bytes(b"")
+
+    async with FileReceiver(jobs, tmp_path, "gateway").running():
+        pass
+
+    assert list(bench.files()) == [f"{rules.PARTS}/fresh"]
+
+
+async def test_a_folder_that_cannot_be_used_is_named_with_the_remedy(tmp_path: Path) -> None:
+    jobs = FakeJobs(Job(id="j", state=State.SENDING, input_file=InputFile(name="a.tif")))
+    service = FileReceiver(jobs, tmp_path / "files", "gateway")
+    transport = httpx.ASGITransport(app_of(service))
+    async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        bench = Bench(client, jobs, tmp_path)
+        (tmp_path / "files" / "sub").write_bytes(b"not a folder")
+        answer = await bench.create("j", b"x", body=b"x", folder="sub")
+
+    assert answer.status_code == 500
+    assert str(tmp_path / "files") in answer.text
+    assert "may write to" in answer.text
+
+
+async def test_the_contracts_own_calls(bench: Bench) -> None:
+    job_id = bench.job("a b.tif", dir_name="/data/lab/input/plate/")
+    announced = await bench.client.post("/api/v1/transmitJob", content=gojson.dumps(bench.jobs.jobs[job_id]))
+    headers = {"filename": "a b.tif", "jobid": job_id}
+    sent = await bench.client.post("/api/v1/transmitFile", headers=headers, content=b"content")
+    again = await bench.client.post("/api/v1/transmitFile", headers=headers, content=b"content")
+    retried = await bench.client.post("/api/v1/retry")
+
+    assert [(r.status_code, r.content) for r in (announced, sent, again, retried)] == [(200, b"")] * 4
+    assert bench.files() == {"plate/a b.tif": b"content"}
+    assert bench.jobs.jobs[job_id].state is State.RECEIVED
+    assert isinstance(bench.jobs.facts[-1], InputDelivered)
+    (bench.folder / "plate" / "a b.tif").unlink()
+    assert (await bench.client.post("/api/v1/retry")).status_code == 500
+
+
+async def test_how_the_contract_refuses(bench: Bench) -> None:
+    post, job_id = bench.client.post, bench.job("a.tif")
+    answers = [
+        await post("/api/v1/transmitJob", content=b"{}"),
+        await post("/api/v1/transmitJob", content=b"nonsense"),
+        await post("/api/v1/transmitFile", headers={"filename": "../a.tif", "jobid": job_id}, content=b"x"),
+        await post("/api/v1/transmitFile", headers={"filename": "a.tif", "jobid": "unknown"}, content=b"x"),
+        await post("/api/v1/transmitFile", headers={"filename": "b.tif", "jobid": job_id}, content=b"x"),
+    ]
+    bench.jobs.deaf = AWAY
+    answers.append(await post("/api/v1/transmitFile", headers={"filename": "a.tif", "jobid": job_id}, content=b"x"))
+
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 500, 500, 500]
+    assert answers[0].text == "failed to process TransmitJob request: Id is empty\n"
+    assert answers[2].text == "invalid filename: ../a.tif\n"
+    assert answers[3].text == "did not receive job mapping to id (unknown):\n"
+    assert answers[4].text == "received job input file does not match requested filename (b.tif):\n"
+    assert answers[5].text.startswith("job repo update failed:")
+
+
+@pytest.mark.parametrize(
+    ("dir_name", "folder"),
+    [
+        ("/data/run1/", "data/run1"),
+        ("/tmp/files/input/", ""),
+        ("/tmp/files/input", ""),
+        ("/a/input/b/input/c/d/", "c/d"),
+        ("C:\\lab\\oem-files\\input\\t0\\", "input/t0"),
+        ("", ""),
+    ],
+)
+def test_folders_as_the_contract_maps_them(dir_name: str, folder: str) -> None:
+    assert rules.folder_of(dir_name) == folder
+
+
+async def test_delivery_is_at_most_once_placed_under_any_repetition(bench: Bench) -> None:
+    job_id, content = bench.job(), os.urandom(50_000)
+    await asyncio.gather(*(bench.create(job_id, content, body=content) for _ in range(8)))
+    final = await bench.create(job_id, content, body=content)
+
+    assert final.headers["upload-offset"] == "50000"
+    assert bench.files() == {"a.tif": content}
