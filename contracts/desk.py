@@ -93,7 +93,9 @@ class Desk(Generic[T]):
 
     async def _rest(self, seconds: float) -> None:
         now = asyncio.get_running_loop().time()
-        due = min([now + seconds, *self._resting.values()])
+        # With full hands nothing can be tried again anyway: a hand that gets free wakes the desk.
+        again = self._resting.values() if len(self._in_hand) < self._slots else ()
+        due = min([now + seconds, *again])
         try:
             async with asyncio.timeout(max(0.01, due - now)):
                 await self._wake.wait()
