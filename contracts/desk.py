@@ -6,6 +6,7 @@ The list of waiting things is the truth, a wake-up only saves waiting for the ne
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
@@ -13,6 +14,8 @@ from typing import Generic, TypeVar
 from contracts.errors import AppError
 
 T = TypeVar("T")
+LOOK_AHEAD = 4
+"""How many things for each hand one look asks for."""
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +55,7 @@ class Desk(Generic[T]):
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, int] = {}
         self._resting: dict[str, float] = {}
+        self._backlog: deque[T] = deque()
         self._stopping = False
         self.trouble = ""
         """The last error of a look, empty when the last one went well; shown by health."""
@@ -104,17 +108,28 @@ class Desk(Generic[T]):
 
     async def _round(self) -> None:
         """Hand out what waits until nothing new is found or all hands are full."""
-        while not self._stopping and len(self._in_hand) < self._slots:
-            now = asyncio.get_running_loop().time()
-            self._resting = {name: until for name, until in self._resting.items() if until > now}
-            skip = self._in_hand.keys() | self._resting.keys()
-            free = self._slots - len(self._in_hand)
-            found = await self._look(free if self._exclusive else free + len(skip))
-            fresh = [thing for thing in found if self._name_of(thing) not in skip][:free]
-            for thing in fresh:
-                self._take(thing)
-            if len(fresh) < free:
+        while not self._stopping and (free := self._slots - len(self._in_hand)) > 0:
+            if self._backlog:
+                thing = self._backlog.popleft()
+                if self._name_of(thing) not in self._in_hand:
+                    self._take(thing)
+            elif self._exclusive and self._in_hand and free <= self._slots // 2:
+                return  # a claim for several costs no more than one for one: let more hands become free
+            elif not await self._find(free):
                 return
+
+    async def _find(self, free: int) -> bool:
+        """Look for things and put them on the backlog; whether there were any.
+
+        More is asked for than there are free hands, so that one look serves many things. What lies on the
+        backlog may have been dealt with elsewhere meanwhile: handling it once more must be harmless anyway.
+        """
+        now = asyncio.get_running_loop().time()
+        self._resting = {name: until for name, until in self._resting.items() if until > now}
+        skip = self._in_hand.keys() | self._resting.keys()
+        found = await self._look(free if self._exclusive else LOOK_AHEAD * self._slots + len(skip))
+        self._backlog.extend(thing for thing in found if self._name_of(thing) not in skip)
+        return bool(self._backlog)
 
     def _take(self, thing: T) -> None:
         name = self._name_of(thing)
