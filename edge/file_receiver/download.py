@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -30,7 +31,7 @@ async def fetch(
 
     ``sha256`` may be empty (then the server's ``Repr-Digest``, if it tells one, is believed) and ``size`` None. What
     lies in ``part`` already is gone on with. A damaged part is deleted and fetched anew, once. Cuts are overcome
-    at once as long as chunks get through; each costs at most one. Memory: one or two chunks.
+    at once as long as chunks get through; each costs at most one. Memory: one chunk.
 
     Raises ``Unavailable`` when a later try may help, ``Full`` when this disk is, and else what the server's
     status means (``NotFound``, …).
@@ -114,19 +115,23 @@ class _Pulling:
         if self._etag:
             headers["If-Range"] = self._etag
         async with self._client.stream("GET", self._url, headers=headers) as response:
-            if response.status_code >= 400:
-                await response.aread()
-            match response.status_code:
-                case 206:
-                    await self._take_range(response)
-                case 200:
-                    await self._take_all(response)
-                case 416 if response.headers.get("content-range") == f"bytes */{self._offset}":
-                    self._whole = True
-                case 416:
-                    raise Damaged(f"{self._url} is shorter than the {self._offset} bytes that are here")
-                case status:
-                    raise _refusal(status, f"GET {self._url}: {response.text.strip()[:500] or status}")
+            await self._take(response)
+        # In process the body is in memory, in a cycle of references that else lives until the next collection.
+        response.stream = httpx.ByteStream(b"")
+
+    async def _take(self, response: httpx.Response) -> None:
+        match response.status_code:
+            case 206:
+                await self._take_range(response)
+            case 200:
+                await self._take_all(response)
+            case 416 if response.headers.get("content-range") == f"bytes */{self._offset}":
+                self._whole = True
+            case 416:
+                raise Damaged(f"{self._url} is shorter than the {self._offset} bytes that are here")
+            case status:
+                words = (await response.aread()).decode("utf-8", "replace").strip()[:500]
+                raise _refusal(status, f"GET {self._url}: {words or status}")
 
     async def _take_range(self, response: httpx.Response) -> None:
         told = ranges.parse_content_range(response.headers.get("content-range", ""))
@@ -134,11 +139,11 @@ class _Pulling:
             raise Unavailable(f"{self._url} answered with the range {response.headers.get('content-range')!r}")
         start, stop, size = told
         self._learn(response, size)
-        body = b"".join([piece async for piece in response.aiter_raw()])
+        pieces = [piece async for piece in response.aiter_raw()]
         digest = ranges.parse_digest(response.headers.get("content-digest", ""))
-        if len(body) != stop - start or (digest and not await asyncio.to_thread(_fits, body, digest)):
+        if sum(map(len, pieces)) != stop - start or (digest and not await asyncio.to_thread(_fits, pieces, digest)):
             raise _Torn(f"bytes {start} to {stop} came damaged")
-        await asyncio.to_thread(self._append, body)
+        await asyncio.to_thread(self._append, pieces)
 
     async def _take_all(self, response: httpx.Response) -> None:
         """The server knows no ranges, or the content has changed: from the beginning."""
@@ -147,7 +152,7 @@ class _Pulling:
         length = response.headers.get("content-length")
         self._learn(response, int(length) if length else None)
         async for piece in response.aiter_raw(disk.BLOCK):
-            await asyncio.to_thread(self._append, piece)
+            await asyncio.to_thread(self._append, [piece])
         self._whole = True
 
     def _learn(self, response: httpx.Response, size: int | None) -> None:
@@ -161,21 +166,23 @@ class _Pulling:
         if (digest and digest != self._sha256) or size not in (None, self._size):
             raise Damaged(f"{self._url} is other content than was announced ({size} bytes, SHA-256 {digest})")
 
-    def _append(self, body: bytes) -> None:
-        with disk.room_at(self.part), self.part.open("ab", buffering=0) as file:
-            left = memoryview(body)
-            while left:
-                left = left[file.write(left) :]
-        self._hash.update(body)
-        self._offset += len(body)
+    def _append(self, pieces: Sequence[bytes]) -> None:
+        with disk.room_at(self.part), self.part.open("ab", buffering=disk.BLOCK) as file:
+            for piece in pieces:
+                file.write(piece)
+                self._hash.update(piece)
+                self._offset += len(piece)
 
 
 class _Torn(Exception):
     """A chunk that did not arrive as it was sent."""
 
 
-def _fits(body: bytes, digest: str) -> bool:
-    return hashlib.sha256(body).hexdigest() == digest
+def _fits(pieces: Sequence[bytes], digest: str) -> bool:
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest() == digest
 
 
 def _refusal(status: int, text: str) -> AppError:

@@ -3,15 +3,17 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import httpx
 
 from contracts import transfer
 from contracts.disk import BLOCK
-from contracts.errors import Rejected, Unavailable
+from contracts.errors import AppError, Rejected, Unavailable
 from contracts.transfer import Ask, GiveUp, GoOn, Restart, Step
 
 FILES = "/api/v1/files"
@@ -44,7 +46,7 @@ async def upload(
 
     ``client`` has the file receiver as ``base_url``; ``folder`` is the sub-folder there, levels joined by ``/``;
     ``on_progress`` hears how many bytes the gateway has. Cuts are overcome at once as long as bytes get through;
-    each costs at most one chunk, and chunks shrink on a bad line. Memory: one chunk.
+    each costs at most one chunk, and chunks shrink on a bad line. Memory: a few blocks of 1 MiB.
 
     Raises ``SourceChanged``, ``SourceGone``, ``Rejected``, ``Conflict`` or ``NotFound`` when no repetition would
     help, ``Full`` when the gateway's disk is, and ``Unavailable`` when it may go better later.
@@ -90,7 +92,7 @@ class _Sending:
             case GoOn(offset):
                 return await self._send(offset)
             case Ask():
-                return await self._ask_for("HEAD", {}, b"")
+                return await self._ask_for("HEAD", {})
             case Restart():
                 return await self._create()
 
@@ -109,27 +111,24 @@ class _Sending:
             self._doubted, self._best = True, 0
 
     async def _create(self) -> Step:
-        whole = self._source.size <= self._chunk
         headers = {"Upload-Length": str(self._source.size), "Upload-Metadata": self._metadata}
-        body = await self._source.read(0, self._source.size) if whole else b""
-        if body:
-            headers["Content-Type"] = transfer.MEDIA_TYPE
-        return await self._ask_for("POST", headers, body)
+        return await self._ask_for("POST", headers, 0, self._source.size if self._source.size <= self._chunk else 0)
 
     async def _send(self, offset: int) -> Step:
-        body = await self._source.read(offset, min(self._chunk, self._source.size - offset))
-        checksum = await asyncio.to_thread(transfer.checksum_of, transfer.ALGORITHMS[0], body)
-        headers = {
-            "Upload-Offset": str(offset),
-            "Upload-Checksum": str(checksum),
-            "Content-Type": transfer.MEDIA_TYPE,
-        }
-        return await self._ask_for("PATCH", headers, body)
+        count = min(self._chunk, self._source.size - offset)
+        checksum = await self._source.checksum(offset, count)
+        headers = {"Upload-Offset": str(offset), "Upload-Checksum": str(checksum)}
+        return await self._ask_for("PATCH", headers, offset, count)
 
-    async def _ask_for(self, verb: str, headers: dict[str, str], body: bytes) -> Step:
+    async def _ask_for(self, verb: str, headers: dict[str, str], offset: int = 0, count: int = 0) -> Step:
+        """One request with ``count`` bytes of the file, and what follows from its answer."""
+        if verb == "PATCH" or count:
+            headers["Content-Type"] = transfer.MEDIA_TYPE
+        headers["Content-Length"] = str(count)
         headers["Tus-Resumable"] = transfer.VERSION
         url = self._url if verb != "POST" else None
         try:
+            body = await self._source.body(offset, count)
             response = await self._client.request(verb, url or FILES, headers=headers, content=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(f"no way to the file receiver at {self._client.base_url}: {_words(error)}") from error
@@ -138,15 +137,23 @@ class _Sending:
                 raise Unavailable(f"the transfer to {self._client.base_url} is cut: {_words(error)}") from error
             self._chunk = transfer.smaller(self._chunk)
             return Ask() if self._url is not None else Restart()
+        if self._source.trouble is not None:
+            # Raised while the body was read; in process, the receiver's own error handling has answered it.
+            raise self._source.trouble
         step = transfer.after(verb, response.status_code, response.headers, response.text, self._source.size)
         if verb == "POST" and isinstance(step, GoOn):
             self._url = response.url.join(response.headers.get("location", ""))
-        self._chunk = min(self._most, self._chunk * 2)
-        if isinstance(step, Ask | Restart) and step.corrupted:
-            self._chunk = transfer.smaller(self._chunk)
-            if verb == "POST" or int(headers.get("Upload-Offset", 0)) + len(body) == self._source.size:
-                await self._doubt()
+        await self._judge_line(step, verb == "POST" or offset + count == self._source.size)
         return step
+
+    async def _judge_line(self, step: Step, whole: bool) -> None:
+        """Chunks grow on a good line and shrink on a bad one; ``whole``: the request brought the last byte."""
+        if not (isinstance(step, Ask | Restart) and step.corrupted):
+            self._chunk = min(self._most, self._chunk * 2)
+            return
+        self._chunk = transfer.smaller(self._chunk)
+        if whole:
+            await self._doubt()
 
 
 class _Source:
@@ -154,7 +161,8 @@ class _Source:
 
     def __init__(self, path: Path, size: int, sha256: str) -> None:
         self.path, self.size, self._sha256 = path, size, sha256
-        self._file: BinaryIO = path.open("rb", buffering=0)
+        self._file: FileIO = path.open("rb", buffering=0)
+        self.trouble: AppError | None = None
         self._seen = self._stamp()
         self.found = self._seen[0]
 
@@ -169,11 +177,30 @@ class _Source:
     def close(self) -> None:
         self._file.close()
 
-    async def read(self, offset: int, count: int) -> bytes:
-        """Exactly these bytes. Raises ``SourceChanged`` when the file was changed under our hands."""
-        if not count:
-            return b""
-        body, stamp = await _readable(self.path, asyncio.to_thread(self._read, offset, count))
+    async def checksum(self, offset: int, count: int) -> transfer.Checksum:
+        """Of these bytes. Raises ``SourceChanged`` when the file was changed under our hands."""
+        algorithm = transfer.ALGORITHMS[0]
+        fed = transfer.new_hash(algorithm)
+        await _readable(self.path, asyncio.to_thread(self._feed, fed, offset, count))
+        return transfer.Checksum(algorithm, fed.digest())
+
+    async def body(self, offset: int, count: int) -> bytes | AsyncIterator[bytes]:
+        """These bytes for a request: few at once, many block by block, read when they are wanted."""
+        if count > BLOCK:
+            return self._blocks(offset, count)
+        return await self._read(offset, count) if count else b""
+
+    async def _blocks(self, offset: int, count: int) -> AsyncIterator[bytes]:
+        try:
+            for at in range(offset, offset + count, BLOCK):
+                yield await self._read(at, min(BLOCK, offset + count - at))
+        except AppError as error:
+            self.trouble = error
+            raise
+
+    async def _read(self, offset: int, count: int) -> bytes:
+        body = await _readable(self.path, asyncio.to_thread(self._read_now, offset, count))
+        stamp = self._stamp()
         if stamp != self._seen:
             await self.verify()
             self._seen = stamp
@@ -191,19 +218,24 @@ class _Source:
         stat = os.fstat(self._file.fileno())
         return stat.st_size, stat.st_mtime_ns
 
-    def _read(self, offset: int, count: int) -> tuple[bytes, tuple[int, int]]:
+    def _read_now(self, offset: int, count: int) -> bytes:
         self._file.seek(offset)
         pieces = []
         while count and (piece := self._file.read(count)):
             pieces.append(piece)
             count -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces), self._stamp()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _feed(self, fed: transfer.Hash, offset: int, count: int) -> None:
+        self._file.seek(offset)
+        buffer = memoryview(bytearray(min(count, BLOCK)))
+        while count and (read := self._file.readinto(buffer[:count])):
+            fed.update(buffer[:read])
+            count -= read
 
     def _digest(self) -> str:
-        self._file.seek(0)
         digest = hashlib.sha256()
-        while block := self._file.read(BLOCK):
-            digest.update(block)
+        self._feed(digest, 0, sys.maxsize)
         return digest.hexdigest()
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 from email.utils import formatdate
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -51,11 +51,11 @@ async def file_response(request: Request, path: Path, sha256: str, media_type: s
         file.close()
         return Response(status_code=status, headers=headers)
     if "want-content-digest" in request.headers and stop - start <= CHUNK:
-        return await _digested(file, start, stop, Response(status_code=status, headers=headers))
+        headers["Content-Digest"] = format_digest(await asyncio.to_thread(_digest, file, start, stop))
     return _Streamed(request, file, start, stop, status, headers)
 
 
-def _opened(path: Path) -> tuple[BinaryIO, int, float]:
+def _opened(path: Path) -> tuple[FileIO, int, float]:
     file = path.open("rb", buffering=0)
     stat = path.stat()
     return file, stat.st_size, stat.st_mtime
@@ -68,27 +68,21 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
     return parse_range(request.headers["range"], size)
 
 
-async def _digested(file: BinaryIO, start: int, stop: int, response: Response) -> Response:
-    """A whole chunk in memory, so that its digest can go before it."""
-
-    def read() -> tuple[bytes, str]:
-        with file:
-            file.seek(start)
-            body = b"".join(iter(lambda: file.read(stop - file.tell()), b""))
-            return body, hashlib.sha256(body).hexdigest()
-
-    body, digest = await asyncio.to_thread(read)
-    if len(body) != stop - start:
-        raise Unavailable(f"{file.name} is being changed while it is sent")
-    response.body = body
-    response.headers["Content-Digest"] = format_digest(digest)
-    return response
+def _digest(file: FileIO, start: int, stop: int) -> str:
+    """SHA-256 of a range; read twice, since a digest goes before its content, rather than held in memory."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(BLOCK, stop - start)))
+    file.seek(start)
+    while start < stop and (read := file.readinto(buffer[: stop - start])):
+        digest.update(buffer[:read])
+        start += read
+    return digest.hexdigest()
 
 
 class _Streamed(Response):
     """Blocks read in a thread: the disk gives the next one while the network takes this one."""
 
-    def __init__(self, request: Request, file: BinaryIO, start: int, stop: int, status: int, headers: dict[str, str]):
+    def __init__(self, request: Request, file: FileIO, start: int, stop: int, status: int, headers: dict[str, str]):
         super().__init__(None, status, headers)
         self._request, self._file, self._left = request, file, stop - start
         self._reading = self._read(start)
