@@ -1,8 +1,10 @@
 """One thread that writes, with many requests sharing one commit."""
 
 import asyncio
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +18,8 @@ I = TypeVar("I")  # noqa: E741 - an item
 O = TypeVar("O")  # noqa: E741 - what comes of it
 GROUP = 128
 """Requests that share a commit at most; more gain nothing and lengthen the wait of the first."""
+PATIENCE = 0.003
+"""Seconds that a busy writer waits for companions before it commits."""
 
 
 Bulk = Callable[[sa.Connection, list[Any]], list[Any]]
@@ -44,6 +48,8 @@ class Writer:
         self._engine = engine
         self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._busy = False
+        self._stopped = False
 
     def start(self) -> None:
         """Begin to work. May be called once."""
@@ -51,7 +57,8 @@ class Writer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what was asked before, then end the thread. Blocks."""
+        """Finish what was asked before, then end the thread; who asks later is refused. Blocks."""
+        self._stopped = True
         self._waiting.put(None)
         if self._thread is not None:
             self._thread.join()
@@ -69,12 +76,15 @@ class Writer:
         return results
 
     async def _ask(self, request: _Request) -> Any:
+        if self._stopped:
+            raise Unavailable("the database takes no more writes: the gateway stops")
         self._waiting.put(request)
         return await request.done
 
     def _run(self) -> None:
         while True:
             group, last = self._next_group()
+            self._busy = len(group) > 1
             if group:
                 self._work_off(group)
             if last:
@@ -83,6 +93,9 @@ class Writer:
     def _next_group(self) -> tuple[list[_Request], bool]:
         group: list[_Request] = []
         request = self._waiting.get()
+        if self._busy:
+            # Where there is one request there will be more: a moment's patience makes fewer, larger groups.
+            time.sleep(PATIENCE)
         while request is not None:
             group.append(request)
             if len(group) >= GROUP:
@@ -141,5 +154,5 @@ def _tell(request: _Request, result: Any, failure: Exception | None) -> None:
         else:
             request.done.set_result(result)
 
-    if not request.loop.is_closed():
+    with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
         request.loop.call_soon_threadsafe(settle)
