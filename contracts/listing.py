@@ -26,6 +26,9 @@ FIELDS = {
 }
 
 
+NUMBERS = ("updated_since", "due_at", "lease_over_at", "after")
+
+
 def query_of(params: Mapping[str, str]) -> JobQuery:
     """The query. Raises ``BadRequest`` naming a parameter that cannot be read; unknown ones are ignored."""
     fields: dict[str, object] = {field: params[name] for name, field in FIELDS.items() if name in params}
@@ -37,6 +40,9 @@ def query_of(params: Mapping[str, str]) -> JobQuery:
         fields["newest_first"] = params["order"] == "desc"
     try:
         query = JobQuery.model_validate(fields, strict=False)
+        for name in NUMBERS:
+            if abs(getattr(query, name) or 0) >= 2**63:
+                raise BadRequest(f"query parameter {name}: it is too large")
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise BadRequest(f"query parameter {problem['loc'][0]}: {problem['msg'].lower()}") from None

@@ -15,6 +15,8 @@ OURS = frozenset(
     }
 )
 """Top-level fields that a client may send back but not change."""
+OURS_WITHIN = {"InputFile": ("Sha256", "Size"), "PipelineDetails": ("PipelineId", "OutputFolder", "Parameters")}
+"""Fields that stay when a client sets a whole object and does not know them."""
 
 
 def patched(job: Job, fields: Mapping[str, Any]) -> Job:
@@ -28,12 +30,18 @@ def patched(job: Job, fields: Mapping[str, Any]) -> Job:
     document = job.model_dump(mode="json", by_alias=True)
     for path, value in fields.items():
         if path not in OURS:
-            _put(document, path.split("."), value)
+            _put(document, path.split("."), _with_ours(document, path, value))
     try:
         changed = decode_value(Job, document)
     except BadBody as error:
         raise NotFound(f"failed to unmarshal job: {error}") from None
     return _with_state(job, changed)
+
+
+def _with_ours(document: Mapping[str, Any], path: str, value: Any) -> Any:
+    if path not in OURS_WITHIN or not isinstance(value, dict):
+        return value
+    return {name: document[path][name] for name in OURS_WITHIN[path]} | value
 
 
 def _put(document: dict[str, Any], path: list[str], value: Any) -> None:

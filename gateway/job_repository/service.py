@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -14,7 +14,7 @@ from contracts import web
 from contracts.errors import AppError, BadRequest, NotFound, TooEarly
 from contracts.events import FACTS, VERDICTS, Fact, PipelineReported, Verdict
 from contracts.gojson import BadBody, decode
-from contracts.listing import query_of
+from contracts.listing import MOST, query_of
 from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
 from contracts.ports import Bus, Clock, JobQuery, Page
@@ -46,8 +46,8 @@ class Claim(BaseModel):
 
     worker: str
     pipelines: tuple[str, ...]
-    limit: int = 1
-    seconds: float = 60.0
+    limit: int = Field(default=1, ge=1, le=MOST)
+    seconds: float = Field(default=60.0, gt=0, le=86_400.0)
 
 
 class JobRepository:
@@ -79,7 +79,7 @@ class JobRepository:
             Route("/api/v1/counts", self.on_counts, methods=["GET"]),
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
-            Route("/api/v1/claims/{worker}", self.on_release, methods=["DELETE"]),
+            Route("/api/v1/claims/{worker:path}", self.on_release, methods=["DELETE"]),
         ]
 
     # --- for services: contracts.ports.Jobs
@@ -133,11 +133,7 @@ class JobRepository:
     async def on_list(self, request: Request) -> Response:
         page = await self._store.find(query_of(request.query_params))
         language = language_of(request.headers.get("accept-language", ""))
-        headers = web.NOT_CACHED.copy()
-        if page.next is not None:
-            following = request.url.include_query_params(after=page.next)
-            headers["Link"] = f'<{following}>; rel="next"'
-        return web.json([translated(job, language) for job in page.jobs], headers=headers)
+        return web.json([translated(job, language) for job in page.jobs], headers=_paging(request, page))
 
     async def on_list_of_owner(self, request: Request) -> Response:
         owner = request.path_params["owner"]
@@ -147,7 +143,7 @@ class JobRepository:
             )
         query = query_of(request.query_params).model_copy(update={"owner": owner})
         page = await self._store.find(query)
-        return web.json(list(page.jobs))
+        return web.json(list(page.jobs), headers=_paging(request, page))
 
     async def on_get(self, request: Request) -> Response:
         return web.json(await self._store.get(request.path_params["job_id"]), headers=web.NOT_CACHED)
@@ -225,6 +221,14 @@ class JobRepository:
 
     async def on_counts(self, _request: Request) -> Response:
         return web.json(await self._store.counts(), headers=web.NOT_CACHED)
+
+
+def _paging(request: Request, page: Page) -> dict[str, str]:
+    """Headers of a listing: where its next page is (RFC 8288), if there is one."""
+    if page.next is None:
+        return dict(web.NOT_CACHED)
+    following = request.url.include_query_params(after=page.next)
+    return web.NOT_CACHED | {"Link": f'<{following}>; rel="next"'}
 
 
 def _client_job(job: Job) -> Job:

@@ -15,6 +15,8 @@ from gateway import database as db
 from gateway.writer import Writer
 
 J = db.job.c
+QUICK = 100
+"""Rows of a listing that are read without a thread of their own."""
 
 
 class JobStore:
@@ -42,6 +44,7 @@ class JobStore:
             fresh = job.evolve(last_updated=now, created=now)
             self._save(tx, {fresh.id: fresh}, {fresh.id})
             self._note(tx, [_line(fresh.id, now, fresh.owner or "client", "created", "", fresh.state, "")])
+            self._announce(tx, [], [fresh])
             return fresh.id, True
 
         return await self._writer.run(work)
@@ -57,6 +60,7 @@ class JobStore:
             new = edit(old).evolve(last_updated=max(now, old.last_updated + 1))
             self._save(tx, {job_id: new}, set())
             self._note(tx, [_line(job_id, now, by, what, old.state, new.state, new.reason)])
+            self._announce(tx, [], [new] if _is_news(old, new) else [])
             return new
 
         return await self._writer.run(work)
@@ -104,14 +108,14 @@ class JobStore:
 
     async def get(self, job_id: str) -> Job:
         """One job. Raises ``NotFound``."""
-        doc = await self._read(lambda tx: tx.execute(sa.select(J.doc).where(J.id == job_id)).scalar())
+        doc = await self._read(lambda tx: tx.execute(GET, {"key": job_id}).scalar(), quick=True)
         if doc is None:
             raise NotFound(f"failed to retrieve job(s) from job repo: job id not found for {job_id}")
         return Job.model_validate_json(doc)
 
     async def find(self, query: JobQuery) -> Page:
         """A page of jobs in the order of their registration."""
-        rows = await self._read(lambda tx: tx.execute(_listing(query)).all())
+        rows = await self._read(lambda tx: tx.execute(_listing(query)).all(), quick=query.limit <= QUICK)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         jobs = tuple(Job.model_validate_json(row.doc) for row in rows)
@@ -142,11 +146,16 @@ class JobStore:
         o = db.outbox
         await self._writer.run(lambda tx: tx.execute(o.delete().where(o.c.seq.in_(seqs))))
 
-    async def _read(self, query: Callable[[sa.Connection], Any]) -> Any:
+    async def _read(self, query: Callable[[sa.Connection], Any], *, quick: bool = False) -> Any:
+        """Run a query beside the writer. A ``quick`` one (few rows, by an index) of an embedded database is
+        done at once: it takes less time than handing it to a thread, and no writer can hold it up."""
+
         def work() -> Any:
             with self._readers.connect() as connection:
                 return query(connection)
 
+        if quick and self._readers.dialect.name == "sqlite":
+            return work()
         return await asyncio.to_thread(work)
 
     def _apply(self, tx: sa.Connection, facts: Sequence[Fact]) -> list[Verdict]:
@@ -180,31 +189,35 @@ class JobStore:
         found: dict[str, Job] = {}
         for start in range(0, len(wanted), 500):  # SQLite and drivers limit the number of parameters
             some = wanted[start : start + 500]
-            query = sa.select(J.id, J.doc).where(J.id.in_(some)).with_for_update()
-            found.update((row.id, Job.model_validate_json(row.doc)) for row in tx.execute(query))
+            rows = tx.execute(LOAD, {"keys": some})
+            found.update((row.id, Job.model_validate_json(row.doc)) for row in rows)
         return found
 
     def _save(self, tx: sa.Connection, jobs: dict[str, Job], fresh: set[str]) -> None:
         new = [_row(job) for job_id, job in jobs.items() if job_id in fresh]
         old = [_row(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
         if new:
-            tx.execute(db.job.insert(), new)
+            tx.execute(INSERT, new)
         if old:
             tx.execute(UPDATE, old)
 
     def _note(self, tx: sa.Connection, lines: list[dict[str, Any]]) -> None:
         if lines:
-            tx.execute(db.history.insert(), lines)
+            tx.execute(NOTE, lines)
 
     def _announce(self, tx: sa.Connection, messages: list[dict[str, str]], jobs: Sequence[Job]) -> None:
         rows = messages + [
             {"topic": jobs_in(job.state), "key": job.id, "payload": job.model_dump_json(by_alias=True)} for job in jobs
         ]
         if rows:
-            tx.execute(db.outbox.insert(), rows)
+            tx.execute(ANNOUNCE, rows)
 
 
-UPDATE = db.job.update().where(J.id == sa.bindparam("key"))
+# Statements of the hot path are made once: making one costs more than running it.
+GET = sa.select(J.doc).where(J.id == sa.bindparam("key"))
+LOAD = sa.select(J.id, J.doc).where(J.id.in_(sa.bindparam("keys", expanding=True))).with_for_update()
+INSERT, UPDATE = db.job.insert(), db.job.update().where(J.id == sa.bindparam("key"))
+NOTE, ANNOUNCE = db.history.insert(), db.outbox.insert()
 
 
 def _row(job: Job) -> dict[str, Any]:
