@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
@@ -48,7 +49,7 @@ class HttpJobs:
 
     async def get(self, job_id: str) -> Job:
         """One job. Raises ``NotFound``."""
-        response = await call(self._client, "GET", f"/api/v1/job/{job_id}")
+        response = await call(self._client, "GET", f"/api/v1/job/{quote(job_id, safe='')}")
         return Job.model_validate_json(response.content)
 
     async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
@@ -59,7 +60,7 @@ class HttpJobs:
 
     async def release(self, worker: str) -> int:
         """Give back what a worker held."""
-        response = await call(self._client, "DELETE", f"/api/v1/claims/{worker}")
+        response = await call(self._client, "DELETE", f"/api/v1/claims/{quote(worker)}")
         return int(response.json()["Released"])
 
 
