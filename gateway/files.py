@@ -5,7 +5,7 @@ from pathlib import Path
 
 from contracts.disk import bare_name, sha256_of
 from contracts.errors import AppError, BadRequest
-from contracts.models import OutputFile, OutputStatus
+from contracts.models import InputFile, OutputFile, OutputStatus
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,22 @@ class GatewayFiles:
 
 def output_path(file: OutputFile, roots: tuple[Path, ...]) -> Path:
     """Where an output lies. Raises ``BadRequest`` for a name that is a path, or a place outside the roots."""
-    path = (Path(file.dir_name) / bare_name(file.name)).resolve()
-    if not any(path.is_relative_to(root.resolve()) for root in roots):
-        raise BadRequest(f"output {file.name!r} lies in {file.dir_name!r}, outside the folders that may be sent")
+    return _within(Path(file.dir_name) / bare_name(file.name), roots, file)
+
+
+def archived_path(file: InputFile | OutputFile, archive: Path) -> Path:
+    """Where an archived file lies. Raises ``BadRequest`` for a place outside the archive."""
+    return _within(Path(file.archive_name), (archive,), file)
+
+
+def _within(path: Path, roots: tuple[Path, ...], file: InputFile | OutputFile) -> Path:
+    try:
+        path = path.resolve()
+        allowed = any(path.is_relative_to(root.resolve()) for root in roots)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise BadRequest(f"{str(path)!r} is not a path: {error}") from None
+    if not allowed:
+        raise BadRequest(f"file {file.name!r} lies in {str(path.parent)!r}, outside the folders that may be sent")
     return path
 
 

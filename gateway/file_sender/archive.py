@@ -21,8 +21,8 @@ Archived = tuple[InputFile, tuple[OutputFile, ...]]
 def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppError | OSError]:
     """Each job's files, now in the archive, or why they are not. Moving again what was moved before is harmless.
 
-    The moves of all jobs are synced together. The archive's names hold the time at which the job last
-    changed, so that a repeated try makes the same ones.
+    The moves of all jobs are synced together. The archive's names hold the time at which the job was made (and
+    the place among its files, as outputs of two folders may have one name), so a repeated try makes the same ones.
     """
     results: list[Archived | AppError | OSError] = []
     for job in jobs:
@@ -35,14 +35,14 @@ def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppErr
 
 
 def _archived(job: Job, files: GatewayFiles) -> Archived:
-    file, stamp = job.input_file, job.last_updated
+    file, stamp = job.input_file, job.created
     source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (files.root,))
     kept = str(_moved(source, files.archive, job.id, stamp, "input"))
     details = job.pipeline_details
     roots = (files.root, Path(details.output_folder or files.output))
     outputs = []
-    for output in details.output_files or ():
-        moved = str(_moved(output_path(output, roots), files.archive, job.id, stamp, "output"))
+    for nth, output in enumerate(details.output_files or (), start=1):
+        moved = str(_moved(output_path(output, roots), files.archive, job.id, stamp + nth, "output"))
         done = {"status": str(OutputStatus.COMPLETE), "owner": str(Owner.NONE), "error_details": None}
         outputs.append(output.evolve(archive_name=moved, viewable=moved, **done))
     return file.evolve(archive_name=kept, viewable=kept), tuple(outputs)
@@ -50,17 +50,16 @@ def _archived(job: Job, files: GatewayFiles) -> Archived:
 
 def _moved(source: Path, archive: Path, job_id: str, stamp: int, kind: str) -> Path:
     target = archive / archive_name(source.name, job_id, stamp, kind)
-    if source.is_file():
-        _move(source, target)
-        if source.parent.name == job_id:  # a folder of the job's own, made where names clashed
-            with contextlib.suppress(OSError):
-                source.parent.rmdir()
+    if target.is_file():
+        # An earlier try moved it and died before it could tell; what lies there now is another job's.
         return target
-    # An earlier try may have moved it and died before it could tell.
-    earlier = sorted(archive.glob(_literal(target.name).replace(f"_{job_id}_{stamp}_", f"_{job_id}_*_")))
-    if not earlier:
+    if not source.is_file():
         raise NotFound(f"{source} is not there to be archived")
-    return earlier[-1]
+    _move(source, target)
+    if source.parent.name == job_id:  # a folder of the job's own, made where names clashed
+        with contextlib.suppress(OSError):
+            source.parent.rmdir()
+    return target
 
 
 def _move(source: Path, target: Path) -> None:
@@ -71,10 +70,6 @@ def _move(source: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         place(source, target)
-
-
-def _literal(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
 
 def previews(job: Job) -> Mapping[str, str]:

@@ -18,12 +18,12 @@ from contracts.disk import bare_name, place
 from contracts.errors import AppError, BadRequest, NotFound
 from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
-from contracts.models import Job, Owner, State, Trouble
+from contracts.models import Job, OutputFile, Owner, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
-from gateway.files import GatewayFiles, output_path
+from gateway.files import GatewayFiles, archived_path, output_path
 
 log = logging.getLogger(__name__)
 BATCH = 50
@@ -118,7 +118,7 @@ class FileSender:
         if not 0 <= place_ < len(outputs):
             raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")
         output = outputs[place_]
-        path = Path(output.archive_name) if output.archive_name else self._output_path(job, place_)
+        path = archived_path(output, self._files.archive) if output.archive_name else self._output_path(job, place_)
         if not path.is_file():
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
         return await file_response(request, path, output.sha256)
@@ -175,12 +175,15 @@ class FileSender:
         try:
             return await self._jobs.get(job_id)
         except NotFound:
-            raise AppError(f"failed to validate job for JobId: {job_id}") from None
+            raise NotFound(f"failed to validate job for JobId: {job_id}") from None
 
     def _rejected(self, job: Job) -> tuple[Path, Path]:
         """The archived (or, where nothing was archived, the received) input, and its place among the rejects."""
         file = job.input_file
-        source = Path(file.archive_name) if file.archive_name else Path(file.dir_name) / file.name
+        if file.archive_name:
+            source = archived_path(file, self._files.archive)
+        else:
+            source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (self._files.root,))
         folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
         return source, self._files.reject / folder / bare_name(file.name)
 
