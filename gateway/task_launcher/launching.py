@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from contracts import edgex, gojson
 from contracts import events as ev
-from contracts.desk import Desk
+from contracts.desk import Desk, pause_after
 from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
 from gateway.files import GatewayFiles, inspected
@@ -71,20 +72,36 @@ class Launching:
     async def launch_all(self, batch: Batch) -> None:
         """Launch received jobs, or say that no task wants them."""
         pulled = {pipeline.topic for pipeline in await self._tasks.registered()}
-        facts: list[ev.Fact] = []
-        for job in batch:
-            task = (await self.choice_for(job)).task
-            if task is None:
-                facts.append(ev.JobUnmatched(job_id=job.id, by=Owner.TASK_LAUNCHER))
-            else:
-                facts.append(await self._request(job, task, task.pipeline_id in pulled))
+        taken: set[tuple[str, str]] = set()
+        facts = [await self._first_step(job, pulled, taken) for job in batch]
         _complain(await self._jobs.report(facts))
 
-    async def _request(self, job: Job, task: Task, pulled: bool) -> ev.PipelineRequested:
+    async def _first_step(self, job: Job, pulled: set[str], taken: set[tuple[str, str]]) -> ev.Fact:
+        """What is to be said of one received job; what is wrong with it must not hold up the others."""
+        task = (await self.choice_for(job)).task
+        if task is None:
+            return ev.JobUnmatched(job_id=job.id, by=Owner.TASK_LAUNCHER)
+        try:
+            return await self._request(job, task, task.pipeline_id in pulled, taken)
+        except (OSError, ValueError) as error:
+            pause = pause_after(job.failures, first=1.0, chance=random.random())
+            return ev.StepFailed(
+                job_id=job.id,
+                by=Owner.TASK_LAUNCHER,
+                state=State.RECEIVED,
+                trouble=Trouble.PUBLISH,
+                reason=f"cannot be launched for task {task.id}: {error}",
+                retry_at=self._clock() + int(pause * 1e9),
+            )
+
+    async def _request(self, job: Job, task: Task, pulled: bool, taken: set[tuple[str, str]]) -> ev.PipelineRequested:
+        """The launch of a job. ``taken`` holds folder and file name of those launched with it."""
         folder = self._folder(job, task)
-        if not pulled and await self._clashes(job, folder):
+        mine = (folder, job.input_file.name)
+        if not pulled and (mine in taken or await self._clashes(job, folder)):
             folder = str(Path(folder) / job.id)
             await asyncio.to_thread(Path(folder).mkdir, parents=True, exist_ok=True)
+        taken.add(mine)
         request = ev.PipelineRequested(
             job_id=job.id,
             by=Owner.TASK_LAUNCHER,
