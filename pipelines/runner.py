@@ -70,14 +70,18 @@ class Runner:
         await self._workers.start()
         wakes = dict.fromkeys(self._plugins, self._wake)
         present = asyncio.create_task(self._be_present())
+        late: asyncio.Task[None] | None = None
         try:
             async with self._bus.subscribe(f"runner-{self._worker}", wakes):
                 await self._give_back()
                 async with self._desk.running():
-                    yield
-                    late = asyncio.create_task(self._close_later())
-            late.cancel()
+                    try:
+                        yield
+                    finally:  # also when the process is told to stop, which cancels
+                        late = asyncio.create_task(self._close_later())
         finally:
+            if late is not None:
+                late.cancel()
             present.cancel()
             await self._workers.close()
             await self._give_back(tries=1)
