@@ -1,6 +1,7 @@
 """One SQLite file behind two threads: writers share commits, readers see what was committed."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import queue
@@ -37,15 +38,13 @@ class Database:
 
     def __init__(self, path: Path, schema: str, version: int) -> None:
         self._path, self._schema, self._version = path, schema, version
-        self._writer = _Thread(f"{path.name} writer", self._connect, shared=True)
-        self._reader = _Thread(f"{path.name} reader", self._connect, shared=False)
+        self._writer = _Thread(f"{path.name} writer", shared=True)
+        self._reader = _Thread(f"{path.name} reader", shared=False)
         self.put_aside = ""
 
     async def open(self) -> None:
         """Raises ``Conflict`` for a file of a newer version and ``Unavailable`` where none can be opened."""
         self.put_aside = await asyncio.to_thread(self._prepare)
-        self._writer.start()
-        self._reader.start()
 
     async def close(self) -> None:
         """All work that was asked for is done and answered first."""
@@ -64,35 +63,31 @@ class Database:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             put_aside = self._put_aside() if not self._sound() else ""
-            connection = self._connect()
-            try:
-                self._migrate(connection)
-            finally:
-                connection.close()
+            self._migrate()
+            self._writer.start(self._connect())
+            self._reader.start(self._connect())
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"cannot open {self._path}: {error}") from error
         return put_aside
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.executescript(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=30000; PRAGMA temp_store=MEMORY;"
-        )
-        return connection
+        try:
+            connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;")
+            return connection
+        except sqlite3.Error:
+            connection.close()
+            raise
 
     def _sound(self) -> bool:
         try:
-            connection = self._connect()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            return False
-        try:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+            with contextlib.closing(self._connect()) as connection:
+                return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        except sqlite3.OperationalError:
+            # Out of reach or busy is not damaged.
+            raise
         except sqlite3.DatabaseError:
             return False
-        finally:
-            connection.close()
 
     def _put_aside(self) -> str:
         number = 1
@@ -105,24 +100,25 @@ class Database:
         log.error("%s is damaged; it is now %s, and a new one was begun", self._path, aside.name)
         return str(aside)
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found > self._version:
-            raise Conflict(f"{self._path} has version {found}, this program knows {self._version}: update it")
-        if found == 0:
-            connection.executescript(f"BEGIN; {self._schema} PRAGMA user_version={self._version}; COMMIT;")
+    def _migrate(self) -> None:
+        with contextlib.closing(self._connect()) as connection:
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found > self._version:
+                raise Conflict(f"{self._path} has version {found}, this program knows {self._version}: update it")
+            if found == 0:
+                connection.executescript(f"BEGIN; {self._schema} PRAGMA user_version={self._version}; COMMIT;")
 
 
 class _Thread:
-    """A connection and the thread that alone uses it."""
+    """A connection and the thread that alone uses it. Whoever asks is answered, whatever happens."""
 
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], *, shared: bool) -> None:
-        self._name, self._connect, self._shared = name, connect, shared
+    def __init__(self, name: str, *, shared: bool) -> None:
+        self._name, self._shared = name, shared
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+    def start(self, connection: sqlite3.Connection) -> None:
+        self._thread = threading.Thread(target=self._run, args=(connection,), name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -138,13 +134,10 @@ class _Thread:
         self._asked.put(_Asked(work, answer))
         return await answer
 
-    def _run(self) -> None:
-        connection = self._connect()
-        try:
+    def _run(self, connection: sqlite3.Connection) -> None:
+        with contextlib.closing(connection):
             while batch := self._next_batch():
                 _answer(_together(connection, batch) if self._shared else [_alone(connection, batch[0])])
-        finally:
-            connection.close()
 
     def _next_batch(self) -> list[_Asked]:
         """What waits now, at least one; empty when it is time to stop."""
@@ -172,9 +165,9 @@ def _together(connection: sqlite3.Connection, batch: list[_Asked]) -> list[_Answ
         answered = [_within(connection, asked) for asked in batch]
         connection.execute("COMMIT")
         return answered
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+    except Exception as error:
+        with contextlib.suppress(sqlite3.Error):
+            connection.rollback()
         return [(asked, None, _translated(error)) for asked in batch]
 
 

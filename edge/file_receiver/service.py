@@ -1,6 +1,7 @@
 """The file receiver: fetches results from the gateway and puts them where the laboratory looks for them."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
@@ -31,6 +32,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PARTS = ".parts"
+KEPT = 7 * 24 * 3600 * SECOND
+"""So long an unfinished part is kept, for its job to go on with it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class FileReceiver:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._receiving.running())
             await stack.enter_async_context(self._closing.desk.running())
+            await asyncio.to_thread(_sweep, self._settings.output / PARTS, self._clock() - KEPT)
             if self._bus is not None:
                 handlers = {jobs_in(State.DELIVERING): self._on_delivering}
                 await stack.enter_async_context(self._bus.subscribe(f"{self.name}-{self._host}", handlers))
@@ -144,7 +148,7 @@ class FileReceiver:
             return
         part = self._settings.output / PARTS / f"{bare_name(job.id)}-{index}"
         url = f"/api/v1/transmitFile/{job.id}/{index}"
-        sha256 = await fetch(self._client, url, part, sha256=output.sha256, size=output.size)
+        sha256 = await self._fetch(url, part, output)
         for candidate in names_for(name, job.id, index):
             target = folder / candidate
             if not await self._journal.reserve_output(str(target), job.id, sha256):
@@ -152,6 +156,14 @@ class FileReceiver:
             if await _on_disk(lambda target=target: _put(part, target, sha256)):  # type: ignore[misc]
                 return
         raise Rejected(f"no name is free for {name} in {folder}")
+
+    async def _fetch(self, url: str, part: Path, output: OutputFile) -> str:
+        try:
+            return await fetch(self._client, url, part, sha256=output.sha256, size=output.size)
+        except AppError as error:
+            if not error.retry:
+                await asyncio.to_thread(part.unlink, missing_ok=True)
+            raise
 
     async def _is_there(self, job: Job, index: int, name: str, sha256: str, folder: Path) -> bool:
         """Whether this output was put down before (a crash came before it could be told)."""
@@ -190,6 +202,15 @@ class FileReceiver:
         self._receiving.wake()
         self._closing.desk.wake()
         return web.reply()
+
+
+def _sweep(folder: Path, before: int) -> None:
+    """Remove parts that were last written before a time (ns)."""
+    with contextlib.suppress(OSError):
+        for part in folder.iterdir():
+            with contextlib.suppress(OSError):
+                if part.stat().st_mtime_ns < before:
+                    part.unlink()
 
 
 def _put(part: Path, target: Path, sha256: str) -> bool:

@@ -112,7 +112,7 @@ class FileSender:
             # It is about this file alone; the others are not to wait.
             return
         self._failures += 1
-        pause = pause_after(self._failures, longest=10.0, chance=random.random())
+        pause = pause_after(self._failures, longest=2.0, chance=random.random())
         self._away, self._away_until = str(error), asyncio.get_running_loop().time() + pause
 
     async def _give_up(self, row: Row, outcome: str, reason: str) -> None:

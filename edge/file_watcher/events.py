@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Hints:
     def start(self) -> None:
         """Hear from now on (in the running event loop); folders are added by ``watch``."""
         self._loop = asyncio.get_running_loop()
+        # Trees that grow fast are met twice, which does no harm; as an error it would end watchdog's thread.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         observer = Observer()
         observer.start()
         self._observer = observer

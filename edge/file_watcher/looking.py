@@ -55,8 +55,12 @@ def place_of(path: str, roots: tuple[str, ...]) -> Place | None:
 
 def wanted_place(place: Place, settings: WatchSettings) -> bool:
     """Whether the watcher would come upon this place by itself."""
-    folders = place[1].split("/") if place[1] else []
-    return wanted(place[2], settings) and all(entered(folder, settings) for folder in folders)
+    return wanted(place[2], settings) and searched(place[1], settings)
+
+
+def searched(folder: str, settings: WatchSettings) -> bool:
+    """Whether the watcher looks into this folder below a watched one."""
+    return not folder or all(entered(part, settings) for part in folder.split("/"))
 
 
 def look_at(place: Place, settings: WatchSettings, roots: tuple[str, ...]) -> Look | Blocked | None:

@@ -17,7 +17,7 @@ from contracts.ports import Clock
 from edge.condition import Condition
 from edge.file_watcher.events import Hint, Hints
 from edge.file_watcher.judging import Judging
-from edge.file_watcher.looking import Place, place_of, wanted_place
+from edge.file_watcher.looking import Place, place_of, searched, wanted_place
 from edge.file_watcher.rescan import Rescan
 from edge.file_watcher.settings import WatchSettings
 from edge.journal import FileState, Journal, Row
@@ -36,6 +36,7 @@ class FileWatcher:
         self._wake = asyncio.Event()
         self.hints = Hints(self._wake.set)
         self._judging = Judging(settings, journal, self.roots)
+        self.pending = self._judging.pending
         self._rescan = Rescan(settings, journal, clock, self.hints, self.roots, self._mark_news)
         self._writing = Condition("journal")
         self.desks: tuple[Condition, ...] = (*self._rescan.watches.values(), self._writing)
@@ -73,8 +74,8 @@ class FileWatcher:
         self._rescan.all_soon()
 
     def _mark_news(self, place: Place) -> None:
-        if place not in self._judging.pending:
-            self._judging.pending.mark(place, time.monotonic())
+        if place not in self.pending:
+            self.pending.mark(place, time.monotonic())
             self._wake.set()
 
     def _look_at_held(self) -> None:
@@ -99,7 +100,7 @@ class FileWatcher:
                 await self._until_woken()
 
     async def _until_woken(self) -> None:
-        due = self._judging.pending.next_due()
+        due = self.pending.next_due()
         pause = None if due is None else max(0.001, due - time.monotonic())
         try:
             async with asyncio.timeout(pause):
@@ -118,13 +119,13 @@ class FileWatcher:
             self._rescan.all_soon()
 
     def _hear_of(self, place: Place, hint: Hint) -> None:
-        if not hint.folder:
-            if wanted_place(place, self._settings):
-                self._judging.pending.mark(place, time.monotonic(), arrived=hint.arrived)
-        elif self._settings.watch_subfolders:
+        root, folder, name = place
+        below = f"{folder}/{name}" if folder else name
+        if not hint.folder and wanted_place(place, self._settings):
+            self.pending.mark(place, time.monotonic(), arrived=hint.arrived)
+        elif hint.folder and searched(below, self._settings):
             # Files may have come into a new folder before it was watched.
-            root, folder, name = place
-            self._rescan.folder_soon(root, f"{folder}/{name}" if folder else name)
+            self._rescan.folder_soon(root, below)
 
     async def _recall_held(self) -> None:
         if not self._held_due:
@@ -132,7 +133,7 @@ class FileWatcher:
         self._held_due = False
         for row in await self._journal.waiting(FileState.HELD, 1000):
             if row.root in self._rescan.watches:
-                self._judging.pending.mark((row.root, row.folder, row.name), time.monotonic())
+                self.pending.mark((row.root, row.folder, row.name), time.monotonic())
 
     async def _list_files(self, request: Request) -> Response:
         """Rows of the journal by ``state``, ``limit`` at a time from ``after`` on, and how many are in each state."""
@@ -148,7 +149,7 @@ class FileWatcher:
                 "files": [_shown(row) for row in rows],
                 "next": rows[-1].id if len(rows) == limit else None,
                 "counts": await self._journal.counts(),
-                "pending": len(self._judging.pending),
+                "pending": len(self.pending),
             }
         )
 
