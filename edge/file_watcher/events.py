@@ -13,6 +13,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from contracts.errors import Unavailable
+from edge.condition import Condition
 
 MOST = 50_000
 """So many hints are kept; beyond that a rescan is cheaper, and ``Hints.overflowed`` is set."""
@@ -50,14 +51,22 @@ class Hints:
         self._watches: dict[str, ObservedWatch] = {}
         self._woken = False
         self.overflowed = False
+        self.condition = Condition("file events")
 
     def start(self) -> None:
-        """Hear from now on (in the running event loop); folders are added by ``watch``."""
+        """Hear from now on (in the running event loop); folders are added by ``watch``.
+
+        Where the system has no room for it (inotify's limits), ``condition`` says so and nothing is heard.
+        """
         self._loop = asyncio.get_running_loop()
         # Trees that grow fast are met twice, which does no harm; as an error it would end watchdog's thread.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
-        observer = Observer()
-        observer.start()
+        try:
+            observer = Observer()
+            observer.start()
+        except OSError as error:
+            self.condition.trouble = f"no events from the system, folders are polled: {error.strerror or error}"
+            return
         self._observer = observer
 
     def stop(self) -> None:

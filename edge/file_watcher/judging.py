@@ -1,16 +1,18 @@
 """Looks at pending files until each can be taken, held or dropped, and writes that down."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from contracts.errors import AppError
 from edge.file_watcher.looking import Blocked, Place, look_at
 from edge.file_watcher.pending import Due, Pending
 from edge.file_watcher.rules import Hold, Look, Take, Wait, follow, judge
 from edge.file_watcher.settings import WatchSettings
 from edge.journal import Journal, Sighting, Signature
+
+log = logging.getLogger(__name__)
 
 BATCH = 200
 """So many files are looked at in one go."""
@@ -36,13 +38,13 @@ class Judging:
         due = self.pending.due(time.monotonic(), BATCH)
         if not due:
             return 0
-        looks = await asyncio.to_thread(self._looks, [one.place for one in due])
         found = _Found()
-        for one, look in zip(due, looks, strict=True):
-            self._sort(one, look, found)
         try:
+            looks = await asyncio.to_thread(self._looks, [one.place for one in due])
+            for one, look in zip(due, looks, strict=True):
+                self._sort(one, look, found)
             await self._write_down(found)
-        except AppError:
+        except Exception:
             for one in due:
                 self.pending.again(one.place, time.monotonic() + 1)
             raise
@@ -57,7 +59,15 @@ class Judging:
             self.pending.done(place)
 
     def _looks(self, places: Sequence[Place]) -> list[Look | Blocked | None]:
-        return [look_at(place, self._settings, self._roots) for place in places]
+        return [self._look(place) for place in places]
+
+    def _look(self, place: Place) -> Look | Blocked | None:
+        try:
+            return look_at(place, self._settings, self._roots)
+        except Exception as error:
+            # One odd file must not stop the others.
+            log.exception("cannot look at %s", place)
+            return Blocked(Signature(0, 0, 0), f"it cannot be looked at: {type(error).__name__}: {error}", retry=True)
 
     def _sort(self, one: Due, look: Look | Blocked | None, found: _Found) -> None:
         if look is None:

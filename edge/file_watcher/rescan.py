@@ -68,7 +68,6 @@ class Rescan:
 
     async def run(self) -> None:
         """Rescan again and again until stopped."""
-        every = self._settings.poll_seconds if self._settings.poll else self._settings.rescan_seconds
         due = time.monotonic()
         while not self._stopping:
             self._wake.clear()
@@ -76,13 +75,20 @@ class Rescan:
             try:
                 if self._all_now or started >= due:
                     await self._look_through_all()
-                    due = started + max(every, SHARE * (time.monotonic() - started))
+                    due = started + max(self._period(), SHARE * (time.monotonic() - started))
                 else:
                     await self._look_through_some()
-            except AppError as error:
-                log.warning("the rescan was broken off: %s", error)
+            except Exception as error:
+                log.warning("the rescan was broken off: %s", error, exc_info=not isinstance(error, AppError))
                 due = started + AWAY_SECONDS
             await self._rest(due)
+
+    def _period(self) -> float:
+        """Seconds from one rescan to the next: short where nothing is heard of changes."""
+        deaf = self._hints.condition.trouble or any(watch.trouble for watch in self.watches.values())
+        if self._settings.poll or deaf:
+            return min(self._settings.poll_seconds, self._settings.rescan_seconds)
+        return self._settings.rescan_seconds
 
     async def _rest(self, due: float) -> None:
         away = any(watch.identity is None for watch in self.watches.values())

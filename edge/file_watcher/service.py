@@ -39,7 +39,7 @@ class FileWatcher:
         self.pending = self._judging.pending
         self._rescan = Rescan(settings, journal, clock, self.hints, self.roots, self._mark_news)
         self._writing = Condition("journal")
-        self.desks: tuple[Condition, ...] = (*self._rescan.watches.values(), self._writing)
+        self.desks: tuple[Condition, ...] = (*self._rescan.watches.values(), self.hints.condition, self._writing)
         self._stopping = self._held_due = False
         journal.listen(FileState.HELD, self._look_at_held)
 
@@ -91,10 +91,10 @@ class FileWatcher:
                 await self._recall_held()
                 judged = await self._judging.judge_due()
                 self._writing.trouble = ""
-            except AppError as error:
-                self._writing.trouble = str(error)
+            except Exception as error:
+                self._writing.trouble = str(error) or type(error).__name__
                 self._held_due = True
-                log.warning("%s: %s", self.name, error)
+                log.warning("%s: %s", self.name, error, exc_info=not isinstance(error, AppError))
                 await asyncio.sleep(0.5)
             if not judged:
                 await self._until_woken()

@@ -22,8 +22,8 @@ QUICK = {"settle_seconds": 0.3, "quick_seconds": 0.05, "recheck_seconds": 0.1, "
 
 
 @asynccontextmanager
-async def watching(journal, *folders, **changes):
-    watcher = FileWatcher(WatchSettings(folders=folders, **(QUICK | changes)), journal, time.time_ns)
+async def watching(journal, *folders, clock=time.time_ns, **changes):
+    watcher = FileWatcher(WatchSettings(folders=folders, **(QUICK | changes)), journal, clock)
     async with watcher.running():
         await eventually(lambda: watcher.rescans)
         yield watcher
@@ -277,7 +277,7 @@ def test_an_unreadable_file_is_blocked_for_a_while(inbox, request):
 async def test_what_could_not_be_read_is_looked_at_again_after_a_while(tmp_path, inbox):
     now = [time.time_ns()]
     journal = Journal(tmp_path / "journal.db", lambda: now[0])
-    async with journal.running(), watching(journal, inbox, rescan_seconds=0.1) as watcher:
+    async with journal.running(), watching(journal, inbox, clock=lambda: now[0], rescan_seconds=0.1) as watcher:
         (inbox / "a.png").write_bytes(png())
         await taken(journal, "a.png")
         await journal.put_back(await sole(journal), "unreadable: I/O error", retry=True)
@@ -367,3 +367,30 @@ async def test_the_list_of_files(journal, inbox, ask):
         ] == []
         assert (await client.get("/api/v1/files?state=nonsense")).status_code == 400
         assert (await client.get("/api/v1/health")).json()["state"] == "ok"
+
+
+async def test_without_room_for_events_folders_are_polled(journal, inbox, monkeypatch):
+    def no_room():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("edge.file_watcher.events.Observer", no_room)
+    async with watching(journal, inbox) as watcher:
+        assert "polled" in watcher.hints.condition.trouble
+        (inbox / "a.png").write_bytes(png())
+        await taken(journal, "a.png")
+
+
+async def test_a_file_that_cannot_be_looked_at_does_not_stop_the_others(journal, inbox, monkeypatch):
+    look = look_at
+
+    def odd(place, *rest):
+        if place[2] == "odd.png":
+            raise ValueError("odd")
+        return look(place, *rest)
+
+    monkeypatch.setattr("edge.file_watcher.judging.look_at", odd)
+    async with watching(journal, inbox):
+        for name in ("odd.png", "a.png"):
+            (inbox / name).write_bytes(png())
+        await taken(journal, "a.png")
+        await taken(journal, "odd.png", state=FileState.HELD)
