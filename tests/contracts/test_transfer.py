@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contracts import ranges, transfer
@@ -236,6 +236,8 @@ def _step(line: Line, step: Step, content: bytes, chunk: int, checked: bool) -> 
 
 
 @settings(max_examples=300)
+@example(content=bytes(400), chunk=16, faults=[("none", 0), ("flip", 3)], checked=True)
+@example(content=bytes(400), chunk=16, faults=[("none", 0), ("cut", 3), ("again", 1), ("twice", 0)], checked=True)
 @given(
     content=st.binary(max_size=400),
     chunk=st.integers(1, 64),
