@@ -69,10 +69,14 @@ def _template() -> Path:
     return path
 
 
-@asynccontextmanager
-async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[Database]:
+def _made(path: Path) -> None:
     if not path.exists():
         shutil.copyfile(_template(), path)
+
+
+@asynccontextmanager
+async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[Database]:
+    _made(path)
     engine, readers = open_engine(f"sqlite:///{path}"), open_engine(f"sqlite:///{path}", writes=False)
     writer = Writer(engine)
     writer.start()
