@@ -31,6 +31,8 @@ class Plan:
     batch: int = 16
     rate: float = 4e-3
     decay: float = 0.01
+    start: str = ""
+    """Where the weights came from; random when empty."""
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
@@ -38,15 +40,23 @@ class Plan:
 
 
 def train(
-    data: Path, out: Path, network: str = "dense-unet", epochs: int = 60, seed: int = 7, threads: int = 2
+    data: Path,
+    out: Path,
+    network: str = "dense-unet",
+    epochs: int = 60,
+    seed: int = 7,
+    rate: float = Plan.rate,
+    start: Path | None = None,
+    threads: int = 2,
 ) -> Path:
     """Train on the split ``train`` of a set and return the checkpoint, ``<out>/<network>.pt``.
 
-    A checkpoint of the same plan that is already there is continued; one of another plan raises
-    ``ValueError``. An epoch draws as many crops as the split has images. Same seed, data, library versions
-    and number of threads give the same weights, unless the run was interrupted.
+    The averaged weights of the checkpoint ``start`` are the first ones where it is given. A checkpoint of the
+    same plan that is already there is continued; one of another plan raises ``ValueError``. An epoch draws as
+    many crops as the split has images. Same seed, data, library versions and number of threads give the same
+    weights, unless the run was interrupted.
     """
-    plan = Plan(network, epochs, seed)
+    plan = Plan(network, epochs, seed, rate=rate, start="" if start is None else origin(start))
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -58,6 +68,8 @@ def train(
         run = Run(plan, steps=max(1, round(len(ready) / plan.batch)))
         if checkpoint.exists():
             run.load(checkpoint)
+        elif start is not None:
+            run.begin(start)
         bar = progress.add_task(network, total=epochs, completed=run.epoch)
         while run.epoch < epochs:
             crops = batches(ready, plan.batch, np.random.default_rng([seed, run.epoch]))
@@ -66,6 +78,13 @@ def train(
             progress.update(bar, completed=run.epoch)
             progress.console.print(f"epoch {run.epoch}/{epochs} loss {loss:.4f} {seconds:.0f} s")
     return checkpoint
+
+
+def origin(checkpoint: Path) -> str:
+    """What made a checkpoint, in words."""
+    state = torch.load(checkpoint, weights_only=True)
+    plan = state["plan"]
+    return f"epoch {state['epoch']} of {plan['epochs']} of {plan['network']} at rate {plan['rate']}"
 
 
 class Run:
@@ -121,6 +140,12 @@ class Run:
         }
         torch.save(state, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
+
+    def begin(self, path: Path) -> None:
+        """Take the averaged weights of another run."""
+        weights = torch.load(path, weights_only=True)["average"]
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def load(self, path: Path) -> None:
         """Continue a saved run. Raises ``ValueError`` when it was made by another plan."""
