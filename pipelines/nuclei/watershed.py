@@ -19,7 +19,7 @@ NEIGHBOURS = np.ones((3, 3), bool)
 
 @dataclass(frozen=True)
 class Settings:
-    """How maps become nuclei; the defaults gave the best F1 on the validation split of the shipped model."""
+    """How maps become nuclei; the defaults were chosen on the validation split (see ``training.tune``)."""
 
     threshold: float = 0.5
     """Least probability of a nucleus pixel."""
@@ -27,6 +27,10 @@ class Settings:
     """Least height of the smoothed peak map in the core of a nucleus; touching nuclei differ in their cores."""
     smooth: int = 1
     """Times that the peak map is averaged over the nearest pixels; each adds 0.5 to the variance, pixels squared."""
+    small_core: float = 0.1
+    """Cores smaller than this share of the largest in their island are bumps of it, not nuclei."""
+    certain: float = 0.75
+    """Least mean probability of a nucleus; what lies below is mostly haze."""
     min_area: int = 20
     """Smaller nuclei are dropped, pixels."""
     max_hole: int = 40
@@ -45,8 +49,9 @@ def segment(maps: Maps, settings: Settings | None = None) -> Labels:
     if not mask.any():
         return np.zeros(mask.shape, np.uint16)
     peaks = peak_map(maps, settings.smooth)
-    labels = watershed(-peaks, seeds(mask, peaks, settings.core), mask=mask)  # type: ignore[no-untyped-call]
-    return numbered(labels, settings.min_area)
+    marks = seeds(mask, peaks, settings.core, settings.small_core)
+    labels = watershed(-peaks, marks, mask=mask)  # type: ignore[no-untyped-call]
+    return numbered(labels, settings.min_area, maps[0], settings.certain)
 
 
 def peak_map(maps: Maps, smooth: int) -> NDArray[np.float32]:
@@ -68,14 +73,26 @@ def _averaged(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def seeds(mask: Mask, peaks: NDArray[np.float32], core: float) -> NDArray[np.int32]:
-    """One label for the core of each nucleus, int32 (H, W); a component without a core is one nucleus."""
+def seeds(mask: Mask, peaks: NDArray[np.float32], core: float, small: float = 0.0) -> NDArray[np.int32]:
+    """One label for the core of each nucleus, int32 (H, W).
+
+    Cores of less than a ``small`` share of the largest in their island of the mask are left out; an island
+    without a core is its own.
+    """
     islands, count = ndimage.label(mask)
-    cores = mask & (peaks > core)
-    has_core = np.zeros(count + 1, bool)
-    has_core[islands[cores]] = True
-    has_core[0] = True
-    numbers, _ = ndimage.label(cores | ~has_core[islands], NEIGHBOURS)
+    cores, _ = ndimage.label(mask & (peaks > core), NEIGHBOURS)
+    flat = np.flatnonzero(cores)
+    of_core, of_island = cores.ravel()[flat], islands.ravel()[flat]
+    areas = np.bincount(of_core, minlength=1)
+    home = np.zeros(areas.size, np.int64)
+    home[of_core] = of_island
+    largest = np.zeros(count + 1, np.int64)
+    np.maximum.at(largest, home, areas)
+    kept = areas >= small * largest[home]
+    kept[0] = False
+    coreless = largest == 0
+    coreless[0] = False
+    numbers, _ = ndimage.label(kept[cores] | coreless[islands], NEIGHBOURS)
     result: NDArray[np.int32] = numbers.astype(np.int32, copy=False)
     return result
 
@@ -93,9 +110,14 @@ def filled(mask: Mask, max_hole: int) -> Mask:
     return result
 
 
-def numbered(labels: NDArray[Any], min_area: int) -> Labels:
-    """The labels without those of fewer than ``min_area`` pixels, counted anew from 1."""
-    kept = np.bincount(labels.ravel()) >= max(min_area, 1)
+def numbered(
+    labels: NDArray[Any], min_area: int, probability: NDArray[np.float32] | None = None, certain: float = 0.0
+) -> Labels:
+    """The labels, counted anew from 1, without those of fewer than ``min_area`` pixels or too low a probability."""
+    areas = np.bincount(labels.ravel())
+    kept = areas >= max(min_area, 1)
+    if probability is not None:
+        kept &= np.bincount(labels.ravel(), probability.ravel()) >= certain * areas
     kept[0] = False
     count = int(kept.sum())
     numbers = np.zeros(kept.size, np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)

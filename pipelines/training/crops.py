@@ -25,7 +25,7 @@ SCALES = (0.7, 1.5)
 BLANKS = 0.02
 """Share of crops that show nothing: the network must learn what an empty well looks like."""
 SHARES = {"fluo": 1.0, "histology": 0.6, "brightfield_grey": 0.6}
-"""How often a group is drawn, beside the square root of the size of its subgroup."""
+"""How often a group is drawn, beside the size of its subgroup to the power of 3/4."""
 
 
 def targets(labels: Labels) -> Targets:
@@ -62,7 +62,7 @@ def samples(data: Path, split: str, seen: Callable[[], None]) -> list[Sample]:
         sizes[entry.subgroup] = sizes.get(entry.subgroup, 0) + 1
     ready = []
     for entry in chosen:
-        weight = SHARES.get(entry.group, 1.0) / sizes[entry.subgroup] ** 0.5
+        weight = SHARES.get(entry.group, 1.0) / sizes[entry.subgroup] ** 0.25
         ready.append(Sample(normalise(pixels(data, entry)), targets(truth(data, entry)), weight))
         seen()
     return ready

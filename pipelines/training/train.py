@@ -170,7 +170,7 @@ def loss(maps: Tensor, targets: Tensor) -> Tensor:
     smooth absolute error of the distance.
     """
     inside, edge, touch = targets[:, INTERIOR], targets[:, BOUNDARY], targets[:, TOUCH]
-    weight = 1 + 3 * touch
+    weight = 1 + 5 * touch
     interior = F.binary_cross_entropy_with_logits(maps[:, 0], inside, weight)
     boundary = F.binary_cross_entropy_with_logits(maps[:, 1], edge, weight * (1 + edge))
     error = F.smooth_l1_loss(maps[:, 2], targets[:, DISTANCE], reduction="none", beta=0.1)

@@ -16,8 +16,9 @@ from pipelines.training.metrics import Match, match
 
 CHOICES: Mapping[str, Sequence[float]] = {
     "threshold": (0.4, 0.5, 0.6),
-    "core": (0.3, 0.4, 0.5, 0.6),
-    "smooth": (0, 1, 2),
+    "core": (0.4, 0.5, 0.6),
+    "smooth": (1, 2),
+    "certain": (0.7, 0.75, 0.8),
 }
 """By name of the setting; what is left out keeps its default."""
 

@@ -70,6 +70,24 @@ def test_a_small_island_without_a_core_is_one_nucleus() -> None:
     assert segment(maps).max() == 1
 
 
+def test_a_bump_of_the_distance_is_no_nucleus_of_its_own() -> None:
+    truth = discs((64, 64), (32, 32, 20))
+    maps = maps_of(truth)
+    maps[2] *= 0.55
+    maps[2, 32, 32] = maps[2, 15:17, 32] = 0.9
+
+    assert segment(maps, Settings(core=0.3, smooth=0, small_core=0.5)).max() == 1
+    assert segment(maps, Settings(core=0.6, smooth=0, small_core=0.0)).max() == 2
+
+
+def test_haze_is_no_nucleus() -> None:
+    maps = maps_of(discs((64, 64), (20, 20, 10), (44, 44, 10)))
+    maps[0, 30:] *= 0.6
+
+    assert segment(maps).max() == 1
+    assert segment(maps, Settings(certain=0.5)).max() == 2
+
+
 def test_only_small_holes_are_filled() -> None:
     mask = np.zeros((40, 40), bool)
     mask[5:35, 5:35] = True
