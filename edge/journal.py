@@ -3,18 +3,14 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from dataclasses import fields
 from pathlib import Path
 from sqlite3 import Connection
-from typing import NamedTuple
 
 from contracts.ports import Clock
 from edge.database import Database
+from edge.rows import NEVER, SECOND, FileState, Row, Sighting, Step
 
-NEVER = 2**63 - 1
-"""A time that does not come: looked at again only when the file has changed."""
-SECOND = 10**9
 VERSION = 1
 SCHEMA = """
 CREATE TABLE file (
@@ -31,85 +27,6 @@ CREATE INDEX file_job ON file (job_id, id) WHERE job_id <> '';
 CREATE TABLE output (path TEXT PRIMARY KEY, job_id TEXT NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-
-
-class FileState(StrEnum):
-    """How far a file has come on the instrument's side."""
-
-    FOUND = "found"
-    HASHED = "hashed"
-    REGISTERED = "registered"
-    SENT = "sent"
-    DONE = "done"
-    HELD = "held"
-
-
-class Signature(NamedTuple):
-    """What tells one version of a file from the next without reading it: bytes, and times in ns."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One content version of a file. Times in ns since the epoch, size in bytes."""
-
-    id: int
-    root: str
-    folder: str
-    name: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    sha256: str
-    job_id: str
-    state: str
-    outcome: str
-    reason: str
-    tries: int
-    not_before: int
-    seen_at: int
-
-    @property
-    def signature(self) -> Signature:
-        return Signature(self.size, self.mtime_ns, self.ctime_ns)
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies."""
-        return Path(self.root, self.folder, self.name)
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """A file as the watcher has judged it: to be taken, or held for a reason.
-
-    A held file is looked at again when it changes, or with ``retry`` also after a growing while.
-    """
-
-    root: str
-    folder: str
-    name: str
-    signature: Signature
-    hold: str = ""
-    retry: bool = False
-
-
-@dataclass(frozen=True)
-class Step:
-    """A row's next state. It is taken only if the row is still in ``was``. None leaves a field as it is."""
-
-    id: int
-    was: FileState
-    state: FileState
-    outcome: str = ""
-    reason: str = ""
-    job_id: str | None = None
-    sha256: str | None = None
-    not_before: int = 0
-    tries: int | None = None
 
 
 COLUMNS = ", ".join(field.name for field in fields(Row))
@@ -187,11 +104,10 @@ class Journal:
     async def latest(self, root: str, folder: str, names: Sequence[str]) -> dict[str, Row]:
         """The last row of each of these names, as far as they are known."""
         plain = {escaped(name): name for name in names}
-        where = "root = ? AND folder = ? AND name IN (SELECT value FROM json_each(?))"
-        text = f"SELECT {COLUMNS}, max(id) FROM file WHERE {where} GROUP BY name"
-        found = (escaped(root), escaped(folder), json.dumps(list(plain)))
-        rows = await self.database.read(lambda connection: connection.execute(text, found).fetchall())
-        return {plain[row.name]: row for row in (Row(*values[:-1]) for values in rows)}
+        last = "SELECT max(id) FROM file WHERE root = ? AND folder = ? AND name = value"
+        where = f"id IN (SELECT ({last}) FROM json_each(?))"
+        rows = await self._rows(where, escaped(root), escaped(folder), json.dumps(list(plain)))
+        return {plain[row.name]: row for row in rows}
 
     async def waiting(self, state: FileState, limit: int) -> list[Row]:
         """Rows in a state whose back-off is over, oldest first."""
@@ -251,8 +167,7 @@ class Journal:
 
     async def _rows(self, where: str, *values: object) -> list[Row]:
         text = f"SELECT {COLUMNS} FROM file WHERE {where}"
-        found = await self.database.read(lambda connection: connection.execute(text, values).fetchall())
-        return [Row(*one) for one in found]
+        return await self.database.read(lambda connection: [Row(*one) for one in connection.execute(text, values)])
 
 
 _GONE = f"UPDATE file SET state = 'done', outcome = 'gone' WHERE {PLACE} AND state = 'held'"

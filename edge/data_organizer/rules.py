@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from contracts.models import FINAL, InputFile, Job, State
-from edge.journal import FileState, Row, Step
+from edge.rows import FileState, Row, Step
 
 JOBS = UUID("5e0f6c3a-2b0e-5d0f-9c0a-6a1f0c2d7b11")
 """The namespace of our job ids."""

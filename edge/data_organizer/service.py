@@ -22,7 +22,8 @@ from contracts.names import Rule, attributes_of
 from contracts.ports import Jobs, Tasks
 from edge.data_organizer.rules import Laboratory, folder_of, input_file, job_id_of, step_after
 from edge.file_watcher.looking import Place, place_of, signature_of
-from edge.journal import FileState, Journal, Row, Sighting, Step
+from edge.journal import Journal
+from edge.rows import FileState, Row, Sighting, Step
 
 log = logging.getLogger(__name__)
 

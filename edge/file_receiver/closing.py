@@ -3,7 +3,8 @@
 from contracts.desk import Desk
 from contracts.models import FINAL, Job
 from contracts.ports import JobQuery, Jobs
-from edge.journal import SECOND, FileState, Journal, Row, Step
+from edge.journal import Journal
+from edge.rows import SECOND, FileState, Row, Step
 
 CURSOR = "jobs ended until"
 OVERLAP = 30 * SECOND

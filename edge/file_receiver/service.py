@@ -26,7 +26,8 @@ from edge.condition import Condition
 from edge.file_receiver.closing import Closing
 from edge.file_receiver.download import Damaged, fetch
 from edge.file_receiver.rules import names_for, sub_folder_of
-from edge.journal import SECOND, FileState, Journal, Step
+from edge.journal import Journal
+from edge.rows import SECOND, FileState, Step
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from contracts.ports import Clock, JobQuery, Jobs
 from edge.data_organizer.service import watched_place
 from edge.file_sender.upload import SourceChanged, SourceGone, upload
 from edge.file_watcher.looking import signature_of
-from edge.journal import SECOND, FileState, Journal, Row, Sighting, Step
+from edge.journal import Journal
+from edge.rows import SECOND, FileState, Row, Sighting, Step
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from edge.file_watcher.looking import Blocked, Place, look_at
 from edge.file_watcher.pending import Due, Pending
 from edge.file_watcher.rules import Hold, Look, Take, Wait, follow, judge
 from edge.file_watcher.settings import WatchSettings
-from edge.journal import Journal, Sighting, Signature
+from edge.journal import Journal
+from edge.rows import Sighting, Signature
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from edge.file_watcher.headers import complete
 from edge.file_watcher.rules import Look, decodable, entered, wanted
 from edge.file_watcher.settings import WatchSettings
 from edge.file_watcher.writers import OPEN_FLAGS, has_writer
-from edge.journal import Signature
+from edge.rows import Signature
 
 CHUNK = 2000
 """So many entries of a folder are compared at once."""

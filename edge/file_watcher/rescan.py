@@ -13,7 +13,8 @@ from edge.condition import Condition
 from edge.file_watcher.events import Hints
 from edge.file_watcher.looking import Entry, Place, folders_below
 from edge.file_watcher.settings import WatchSettings
-from edge.journal import FileState, Journal, Row
+from edge.journal import Journal
+from edge.rows import FileState, Row
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from edge.file_watcher.judging import Judging
 from edge.file_watcher.looking import Place, place_of, searched, wanted_place
 from edge.file_watcher.rescan import Rescan
 from edge.file_watcher.settings import WatchSettings
-from edge.journal import FileState, Journal, Row
+from edge.journal import Journal
+from edge.rows import FileState, Row
 
 log = logging.getLogger(__name__)
 

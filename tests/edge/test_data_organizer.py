@@ -14,7 +14,7 @@ from contracts.names import AttributeRule
 from edge.data_organizer.rules import Laboratory, extension_of, job_id_of
 from edge.data_organizer.service import DataOrganizer
 from edge.file_watcher.looking import signature_of
-from edge.journal import FileState, Sighting
+from edge.rows import FileState, Sighting
 from tests.support.jobs import FakeJobs
 from tests.support.waiting import eventually
 

@@ -16,7 +16,7 @@ from contracts.hosting import app_of
 from contracts.models import InputFile, Job, OutputFile, PipelineDetails, State
 from edge.file_receiver.rules import names_for, sub_folder_of
 from edge.file_receiver.service import FileReceiver, ReceiveSettings
-from edge.journal import FileState, Sighting, Signature, Step
+from edge.rows import FileState, Sighting, Signature, Step
 from tests.support.jobs import FakeJobs
 from tests.support.waiting import eventually
 

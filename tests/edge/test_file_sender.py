@@ -12,7 +12,7 @@ from contracts.models import InputFile, Job, State
 from edge.data_organizer.rules import input_file, job_id_of
 from edge.file_sender.service import FileSender
 from edge.file_watcher.looking import signature_of
-from edge.journal import FileState, Sighting, Step
+from edge.rows import FileState, Sighting, Step
 from gateway.file_receiver.service import FileReceiver
 from tests.support.jobs import FakeJobs
 from tests.support.waiting import eventually

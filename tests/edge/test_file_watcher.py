@@ -14,7 +14,8 @@ from contracts.hosting import app_of
 from edge.file_watcher.looking import Blocked, look_at
 from edge.file_watcher.service import FileWatcher
 from edge.file_watcher.settings import WatchSettings
-from edge.journal import SECOND, FileState, Journal
+from edge.journal import Journal
+from edge.rows import SECOND, FileState
 from tests.edge.pictures import png, tiff
 from tests.support.waiting import eventually
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from contracts.errors import Conflict, Unavailable
-from edge.journal import NEVER, FileState, Journal, Sighting, Signature, Step
+from edge.journal import Journal
+from edge.rows import NEVER, FileState, Sighting, Signature, Step
 
 ROOT = "/lab/input"
 
