@@ -144,7 +144,11 @@ async def test_outputs_of_one_name_from_two_folders_are_both_kept(house):
     one, two = output(house, content=b"1"), output(house, content=b"2", folder=house.files.output / "b")
     await processed(house, one, two)
     files = (await deliver(house)).pipeline_details.output_files
-    assert [Path(file.archive_name).read_bytes() for file in files] == [b"1", b"2"]
+    assert [content_of(file) for file in files] == [b"1", b"2"]
+
+
+def content_of(file: OutputFile) -> bytes:
+    return Path(file.archive_name).read_bytes()
 
 
 async def test_an_output_named_twice_or_that_is_the_input_itself_is_archived_once(house):
