@@ -1,6 +1,74 @@
 """Commands for those who make models: train, evaluate."""
 
-import typer
+from pathlib import Path
+from typing import Annotated
 
+import typer
+from rich.console import Console
+
+console = Console()
 train_app = typer.Typer(no_args_is_help=True)
 evaluate_app = typer.Typer(no_args_is_help=True)
+
+Images = Annotated[
+    Path, typer.Option("--data", help="Folder with index.csv, images/ and labels/", exists=True, file_okay=False)
+]
+
+
+@train_app.callback()
+def _train() -> None:
+    """Train a model from images with ground truth."""
+
+
+@evaluate_app.callback()
+def _evaluate() -> None:
+    """Measure a model on images with ground truth."""
+
+
+@train_app.command("nuclei")
+def train_nuclei(
+    data: Images,
+    out: Annotated[Path, typer.Option(help="Where checkpoints and the exported model go")] = Path("nuclei-model"),
+    network: Annotated[str, typer.Option(help="dense-unet or m2unet")] = "dense-unet",
+    epochs: Annotated[int, typer.Option(min=1)] = 60,
+    seed: int = 7,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Train, export to ONNX and OpenVINO, quantise to INT8, and evaluate on the validation split."""
+    try:
+        from pipelines.training.export import export
+        from pipelines.training.train import train
+    except ImportError as error:
+        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
+        raise typer.Exit(1) from None
+    from pipelines.nuclei.model import ModelFolder
+    from pipelines.training.evaluate import evaluate, table
+
+    try:
+        checkpoint = train(data, out, network, epochs, seed, threads=threads)
+        folder = export(checkpoint, out / "model", data)
+        report = evaluate(data, "val", folder=ModelFolder(folder))
+    except (ValueError, OSError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    console.print(table(report))
+    console.print(f"model: {folder}")
+
+
+@evaluate_app.command("nuclei")
+def evaluate_nuclei(
+    data: Images,
+    split: Annotated[str, typer.Option(help="A split named in index.csv")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of another model than the shipped one")] = None,
+) -> None:
+    """F1 at IoU 0.5, AP at IoU 0.5 to 0.9 and count error of FP32 and INT8, by group."""
+    from pipelines.nuclei.model import BrokenModel, ModelFolder
+    from pipelines.training.evaluate import evaluate, table
+
+    try:
+        report = evaluate(data, split, json_file=json_file, folder=ModelFolder(model) if model else None)
+    except (ValueError, OSError, BrokenModel) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    Console(width=max(console.width, 130)).print(table(report))
