@@ -85,6 +85,7 @@ class _Streamed(Response):
     def __init__(self, request: Request, file: FileIO, start: int, stop: int, status: int, headers: dict[str, str]):
         super().__init__(None, status, headers)
         self._request, self._file, self._left = request, file, stop - start
+        self._sent = 0
         self._reading = self._read(start)
 
     def _read(self, start: int | None = None) -> "asyncio.Future[bytes]":
@@ -95,14 +96,19 @@ class _Streamed(Response):
 
         return asyncio.ensure_future(asyncio.to_thread(read))
 
+    async def _deserted(self) -> bool:
+        """Whether nobody listens any more; asked once a chunk, for asking costs as much as sending a block."""
+        return bool(self._sent) and self._sent % CHUNK == 0 and await self._request.is_disconnected()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while self._left and not await self._request.is_disconnected():
+            while self._left and not await self._deserted():
                 block = await self._reading
                 if not block:
                     raise Unavailable(f"{self._file.name} is shorter than it was when its sending began")
                 self._left -= len(block)
+                self._sent += len(block)
                 self._reading = self._read()
                 await send({"type": "http.response.body", "body": block, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -26,7 +26,7 @@ from gateway.file_sender.serving import file_response
 from tests.support.jobs import FakeJobs
 from tests.support.serving import listening
 
-SMALL = 2000
+SMALL = 500
 
 
 class Shelf(FileReceiver):
