@@ -1,0 +1,209 @@
+"""The runner: claims, leases, reports and stops, with workers that do as the test says."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import Unavailable
+from contracts.models import State
+from pipelines.delivery import Output
+from pipelines.execution import Outcome, RunRequest, Status
+from pipelines.registry import Installed
+from pipelines.runner import Runner
+from pipelines.workers import Closed
+from tests.support import stories as s
+from tests.support.house import house_in
+from tests.support.waiting import eventually
+
+DONE = Outcome(Status.DONE, Path("/out"), (Output("o.tiff", 7, "cd" * 32),), "CellCount, 5", "passed")
+
+
+class ScriptedWorkers:
+    """Answers each run when the test allows it; closing ends what is not done, as killing a process does."""
+
+    def __init__(self, answer: Callable[[RunRequest], Outcome] = lambda _request: DONE) -> None:
+        self.answer, self.may_finish, self.closed = answer, asyncio.Event(), asyncio.Event()
+        self.requests: list[RunRequest] = []
+        self.cancelled = 0
+
+    async def start(self) -> None: ...
+
+    async def run(self, request: RunRequest) -> Outcome:
+        self.requests.append(request)
+        ends = [asyncio.ensure_future(event.wait()) for event in (self.may_finish, self.closed)]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            for end in ends:
+                end.cancel()
+        if self.closed.is_set():
+            raise Closed
+        return self.answer(request)
+
+    async def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.fixture
+async def house(tmp_path):
+    async with house_in(tmp_path) as house:
+        house.clock.now = time.time_ns()
+        yield house
+
+
+@pytest.fixture
+def workers():
+    return ScriptedWorkers()
+
+
+@pytest.fixture
+def runner(house, workers):
+    return runner_of(house, workers)
+
+
+def runner_of(house, workers, jobs=None, **options) -> Runner:
+    plugins = {"only-file": Installed("only-file", "m:C"), "broken": Installed("broken", "m:D", error="no")}
+    more = {"worker": "pc-1", "size": 2, "drain_seconds": 0.0, "lease_seconds": 60.0} | options
+    return Runner(jobs or house.jobs, house.launcher, plugins, workers, house.bus, house.clock, **more)
+
+
+async def launched(house, *names: str) -> None:
+    for name in names:
+        await house.store.apply([*s.full_story(name)[:3], s.requested(name, parameters={"threshold": "0.5"})])
+
+
+async def state_of(house, name: str) -> State:
+    return (await house.store.get(name)).state
+
+
+async def test_a_launched_job_is_run_as_its_task_says_and_reported(house, workers, runner):
+    await launched(house, "job-1")
+    workers.may_finish.set()
+    async with runner.running():
+        await eventually(lambda: _is(house, "job-1", State.PROCESSED))
+    (request,) = workers.requests
+    assert (request.job, request.topic, request.plugin) == ("job-1", "only-file", "m:C")
+    assert (str(request.image), str(request.folder)) == ("/gw/in/a.tiff", "/out")
+    assert (request.parameters, request.attributes) == ({"threshold": "0.5"}, {"Lab": "L"})
+    details = (await house.one()).pipeline_details
+    assert (details.status, details.qc_flags, details.results) == ("PipelineComplete", "passed", "CellCount, 5")
+    (file,) = details.output_files
+    assert (file.dir_name, file.name, file.extension, file.size) == ("/out", "o.tiff", ".tiff", 7)
+
+
+async def _is(house, name: str, state: State) -> bool:
+    return await state_of(house, name) is state
+
+
+async def test_a_file_that_can_never_be_processed_fails_and_what_may_pass_is_tried_again(house):
+    outcomes = {"bad": Outcome(Status.BAD_INPUT, reason="no image"), "weak": Outcome(Status.CRASHED, reason="killed")}
+    workers = ScriptedWorkers(lambda request: outcomes[request.job])
+    workers.may_finish.set()
+    await launched(house, "bad", "weak")
+    async with runner_of(house, workers).running():
+        await eventually(lambda: _is(house, "bad", State.PROCESSED))
+
+        async def weakened():
+            return (await house.store.get("weak")).failures == 1
+
+        await eventually(weakened)
+    bad, weak = await house.store.get("bad"), await house.store.get("weak")
+    assert (bad.pipeline_details.status, bad.reason) == ("PipelineFailed", "no image")
+    assert (weak.state, weak.lease_holder, weak.reason) == (State.RUNNING, "", "killed")
+    assert weak.not_before > house.clock()
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_what_is_not_done_within_the_drain_time_is_given_back_however_the_stop_came(
+    house, workers, runner, cancelled
+):
+    await launched(house, "job-1")
+    stop = asyncio.Event()
+
+    async def serve():
+        async with runner.running():
+            await stop.wait()
+
+    serving = asyncio.create_task(serve())
+    await eventually(lambda: workers.requests)
+    if cancelled:  # as SIGTERM does
+        serving.cancel()
+    stop.set()
+    await asyncio.wait([serving], timeout=5)
+    assert serving.done()
+    assert serving.cancelled() == cancelled
+    job = await house.one()
+    assert (job.state, job.lease_holder, job.failures) == (State.RUNNING, "", 0)
+
+
+async def test_what_an_earlier_life_of_the_runner_held_runs_again_at_once(house, workers, runner):
+    await launched(house, "job-1")
+    await house.jobs.claim("pc-1", ["only-file"], 1, 3600.0)
+    workers.may_finish.set()
+    async with runner.running():
+        await eventually(lambda: _is(house, "job-1", State.PROCESSED))
+
+
+async def test_the_lease_is_kept_alive_and_work_stops_when_the_job_is_no_longer_ours(house, workers):
+    await launched(house, "job-1")
+    async with runner_of(house, workers, lease_seconds=0.03).running():
+        await eventually(lambda: workers.requests)
+        claimed = (await house.one()).lease_until
+        house.clock.turn(0.02)
+
+        async def prolonged():
+            return (await house.one()).lease_until > claimed
+
+        await eventually(prolonged)
+        await house.store.apply([s.reported(outputs=None)])  # another has finished it
+        await eventually(lambda: workers.cancelled)
+    assert await state_of(house, "job-1") is State.PROCESSED
+
+
+async def test_a_result_is_told_until_the_repository_takes_it(house, workers):
+    class Deaf:
+        """The job repository, away for the first three times that something is told."""
+
+        def __init__(self) -> None:
+            self.refused = 0
+            self.find, self.get = house.jobs.find, house.jobs.get
+            self.claim, self.release = house.jobs.claim, house.jobs.release
+
+        async def report(self, facts):
+            if self.refused < 3:
+                self.refused += 1
+                raise Unavailable("restarting")
+            return await house.jobs.report(facts)
+
+    await launched(house, "job-1")
+    workers.may_finish.set()
+    jobs = Deaf()
+    async with runner_of(house, workers, jobs).running():
+        await eventually(lambda: _is(house, "job-1", State.PROCESSED), seconds=20)
+    assert jobs.refused == 3
+    assert len(workers.requests) == 1
+
+
+async def test_no_more_jobs_are_claimed_than_two_for_each_process(house, workers, runner):
+    await launched(house, *[f"job-{n}" for n in range(10)])
+    async with runner.running():
+        await eventually(lambda: len(workers.requests) == 4)
+        assert house.database.rows("SELECT count(*) FROM job WHERE lease_holder <> ''") == [(4,)]
+        workers.may_finish.set()
+        await eventually(lambda: len(workers.requests) == 10)
+
+
+async def test_only_plugins_that_work_are_offered_and_the_registry_hears_of_them(house, runner):
+    async with runner.running():
+        await eventually(house.tasks.registered)
+    (known,) = await house.tasks.registered()
+    assert (known.topic, known.worker) == ("only-file", "pc-1")
+    answer = await house.call(runner, "GET", "/api/v1/pipelines")
+    assert [entry["subscriptionTopic"] for entry in answer.json()] == ["only-file"]
+    assert set(answer.json()[0]) == {"id", "name", "description", "subscriptionTopic", "status"}
