@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -114,6 +114,7 @@ def test_a_count_beyond_reason_is_not_read():
 @pytest.mark.parametrize(
     "magic", [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"]
 )
+@settings(deadline=None)
 @given(body=st.binary(max_size=300))
 @example(body=b"")
 def test_hostile_headers_neither_raise_nor_hang(magic, body):

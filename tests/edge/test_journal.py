@@ -151,7 +151,8 @@ async def test_a_newer_journal_is_left_alone(tmp_path):
 WRITER = """
 import asyncio, sys, time
 from pathlib import Path
-from edge.journal import FileState, Journal, Sighting, Signature, Step
+from edge.journal import Journal
+from edge.rows import FileState, Sighting, Signature, Step
 
 async def main():
     journal = Journal(Path(sys.argv[1]), time.time_ns)

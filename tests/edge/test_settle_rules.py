@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.file_watcher.rules import Hold, Look, Take, Wait, decodable, entered, follow, judge, wanted
@@ -16,12 +16,12 @@ def look(at=0.0, size=10, writer=False, complete=None) -> Look:
     return Look(at, (size, size, size), writer, complete)
 
 
-def decide(*looks: Look, arrived=False, settings=PATIENT):
+def decide(*looks: Look, arrived=False):
     """The verdict after the last of these looks; ``arrived`` was heard before the first."""
     track = None
     for one in looks:
         track = follow(track, one, arrived=arrived and track is None)
-    return judge(track, looks[-1], settings)
+    return judge(track, looks[-1], PATIENT)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,7 @@ ACTS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(script=st.lists(ACTS, max_size=30), known=st.booleans(), sees=st.booleans())
 def test_a_file_is_never_taken_with_a_writer_or_bytes_missing_and_always_in_the_end(script, known, sees):
     script = [*script, ("append", 1), ("close", 0)]
@@ -152,8 +153,8 @@ def test_the_exclusion_list(exclude, name, answer):
 
 
 def test_extensions_and_hidden_names_are_a_matter_of_settings():
-    settings = WatchSettings(folders=(), extensions=("tif", ".ome.tiff"), skip_hidden=False, temporary=())
-    assert [wanted(name, settings) for name in ("a.TIF", "a.ome.tiff", "a.tiff", "a", ".b.tif", "c.tmp.tif")] == [
+    chosen = WatchSettings(folders=(), extensions=("tif", ".ome.tiff"), skip_hidden=False, temporary=())
+    assert [wanted(name, chosen) for name in ("a.TIF", "a.ome.tiff", "a.tiff", "a", ".b.tif", "c.tmp.tif")] == [
         True,
         True,
         False,
