@@ -79,7 +79,7 @@ class Journal:
         return moved
 
     async def hashed(self, row: Row, sha256: str, job_id: str) -> Row:
-        """A found row's content is known now; it is done (``duplicate``) where an earlier row has its job."""
+        """A found row's content is known now. ``duplicate`` is noted where an earlier row has its job."""
         fresh = await self.database.write(lambda connection: _hashed(connection, row, sha256, job_id))
         self.wake({FileState(fresh.state)})
         return fresh
@@ -220,6 +220,9 @@ def _pause(tries: int) -> int:
     return min(2 << min(tries, 10), 600) * SECOND
 
 
+NO_JOB = "('gone', 'changed', 'duplicate')"
+
+
 def _reusable(last: Row) -> bool:
     """Whether the row stands for no job of its own yet, so that the new version can take its place."""
     return last.state in (FileState.FOUND, FileState.HELD) or last.outcome == "duplicate"
@@ -236,9 +239,12 @@ def _step(connection: Connection, one: Step) -> int:
 
 
 def _hashed(connection: Connection, row: Row, sha256: str, job_id: str) -> Row:
-    earlier = "SELECT 1 FROM file WHERE job_id = ? AND job_id <> '' AND id <> ? AND outcome NOT IN ('gone', 'changed')"
-    known = connection.execute(earlier, (job_id, row.id)).fetchone()
-    state, outcome = (FileState.DONE, "duplicate") if known else (FileState.HASHED, "")
+    """A row whose job another row is still bringing on its way is done. One whose job was brought there is
+    registered once more: should the gateway have forgotten the job, the file becomes a new one."""
+    earlier = "SELECT max(state NOT IN ('sent', 'done')) FROM file WHERE job_id = ? AND id <> ? AND outcome NOT IN {}"
+    (on_its_way,) = connection.execute(earlier.format(NO_JOB), (job_id, row.id)).fetchone()
+    state = FileState.DONE if on_its_way else FileState.HASHED
+    outcome = "" if on_its_way is None else "duplicate"
     text = (
         "UPDATE file SET sha256 = ?, job_id = ?, state = ?, outcome = ? WHERE id = ? AND state = 'found'"
         " AND size = ? AND mtime_ns = ? AND ctime_ns = ?"

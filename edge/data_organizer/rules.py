@@ -59,6 +59,8 @@ def input_file(row: Row, host: str, attributes: Mapping[str, str]) -> InputFile:
 def step_after(row: Row, job: Job) -> Step:
     """Where a row goes whose job is known to the gateway: the job tells how far it has come."""
     was = FileState(row.state)
+    if row.outcome == "duplicate" and job.state not in ON_THE_EDGE:
+        return Step(row.id, was, FileState.DONE, outcome="duplicate")
     if job.state in FINAL:
         return Step(row.id, was, FileState.DONE, outcome=str(job.state), reason=job.reason)
     return Step(row.id, was, ON_THE_EDGE.get(job.state, FileState.SENT))

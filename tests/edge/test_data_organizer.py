@@ -14,7 +14,7 @@ from contracts.names import AttributeRule
 from edge.data_organizer.rules import Laboratory, extension_of, job_id_of
 from edge.data_organizer.service import DataOrganizer
 from edge.file_watcher.looking import signature_of
-from edge.rows import FileState, Sighting
+from edge.rows import FileState, Sighting, Step
 from tests.support.jobs import FakeJobs
 from tests.support.waiting import eventually
 
@@ -207,3 +207,25 @@ async def test_a_thousand_files_are_registered_in_little_time(journal, jobs, org
         await journal.sight(sightings)
         await asyncio.wait_for(counts(journal, registered=1000), 30)
     assert time.monotonic() - started < 20
+
+
+async def test_the_same_file_again_is_a_new_job_only_when_the_gateway_has_forgotten_the_old(
+    journal, jobs, organizer, inbox
+):
+    async with organizer.running():
+        (row,) = await journal.sight([written(inbox, "a.tif")])
+        await counts(journal, registered=1)
+        await journal.step([Step(row.id, FileState.REGISTERED, FileState.SENT)])
+        (job,) = jobs.jobs.values()
+        jobs.jobs[job.id] = job.evolve(state=State.COMPLETE)
+
+        (inbox / "a.tif").unlink()
+        await journal.sight([written(inbox, "a.tif")])
+        await counts(journal, sent=1, done=1)
+        assert jobs.jobs[job.id].state is State.COMPLETE, "the same file again was a new job"
+
+        jobs.jobs.clear()
+        (inbox / "a.tif").unlink()
+        await journal.sight([written(inbox, "a.tif")])
+        await counts(journal, sent=1, registered=1)
+    assert jobs.jobs[job.id].state is State.SENDING
