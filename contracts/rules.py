@@ -185,9 +185,11 @@ def _requested(job: Job, fact: ev.PipelineRequested, _at: int) -> Job:
 def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
     if job.lease_holder and job.lease_holder != fact.worker and job.lease_until > at:
         raise Conflict(f"job {job.id} is being worked on by {job.lease_holder}")
+    if fact.lease_until <= at:
+        return job  # it comes so late that nothing is left of the lease
     again = job.lease_holder == fact.worker and job.lease_until > at
     if again:
-        return job.evolve(lease_until=fact.lease_until)
+        return job.evolve(lease_until=max(job.lease_until, fact.lease_until))
     if job.attempts >= MAX_ATTEMPTS:
         reason = f"its pipeline was started {job.attempts} times and never finished"
         return gave_up(job, State.QUARANTINED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
