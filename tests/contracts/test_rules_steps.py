@@ -116,6 +116,12 @@ def test_a_lease_that_is_prolonged_counts_no_attempt_but_one_that_was_lost_does(
     assert advance(kept, s.started(until=NOW + 300), NOW + 100).attempts == 2
 
 
+def test_a_sign_of_life_that_was_overtaken_shortens_no_lease_and_one_that_is_too_late_starts_none():
+    mine = advance(REACHED["running"], s.started(until=NOW + 60), NOW)
+    assert advance(mine, s.started(until=NOW + 40), NOW) is mine
+    assert advance(REACHED["running"], s.started(until=NOW), NOW) is REACHED["running"]
+
+
 def test_a_job_given_back_is_free_at_once():
     mine = advance(REACHED["running"], s.started(), NOW)
     free = advance(mine, s.worker_released(), NOW)
