@@ -48,11 +48,12 @@ class ModelFolder:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file, such as ``fp32/model.xml``. Raises ``BrokenModel`` if they were changed."""
+        described = self.metadata["files"].get(name)
         try:
             content = (self.path / name).read_bytes()
         except OSError as error:
             raise BrokenModel(f"{self.path}: {name} cannot be read ({error}); export the model again") from error
-        if hashlib.sha256(content).hexdigest() != self.metadata["files"].get(name):
+        if hashlib.sha256(content).hexdigest() != described:
             raise BrokenModel(f"{self.path}: {name} is not the file that metadata.json describes")
         return content
 

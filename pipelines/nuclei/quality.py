@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 from pipelines.nuclei.normalise import Plane
 
 OUT_OF_FOCUS, SATURATED, EMPTY = "out-of-focus", "saturated", "empty"
-BLURRED = 0.17
-"""Images with less ``sharpness`` are out of focus; an edge blurred by s pixels scores about 0.4 / s."""
+BLURRED = 0.125
+"""Images with less ``sharpness`` are out of focus; an edge blurred by s pixels scores about 0.4 / s.
+
+Of 91 training and validation images none scores less than 0.124 as recorded; blurred by 4 pixels, nine in
+ten score less than 0.11.
+"""
 CLIPPED = 0.01
 """Images of which more than this lies at the end of the camera's range are saturated."""
 FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)

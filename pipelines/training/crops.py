@@ -17,8 +17,10 @@ from pipelines.training.data import Labels, entries, pixels, truth
 Targets = NDArray[np.uint8]
 Random = np.random.Generator
 
-INTERIOR, BOUNDARY, DISTANCE, TOUCH = range(4)
+INTERIOR, BOUNDARY, DISTANCE, HARD = range(4)
 """Channels of ``Targets``, each 0..255 for 0..1."""
+TINY = 80
+"""Pixels; micronuclei, mostly."""
 SIDE = 256
 """Height and width of a crop, pixels."""
 SCALES = (0.7, 1.5)
@@ -31,8 +33,9 @@ SHARES = {"fluo": 1.0, "histology": 0.6, "brightfield_grey": 0.6}
 def targets(labels: Labels) -> Targets:
     """What is to be learnt of a mask: uint8 (4, H, W), see ``INTERIOR`` and its neighbours.
 
-    The distance is that to the edge of the nucleus over the largest in it; ``TOUCH`` marks where two nuclei
-    are within two pixels of each other, and only weighs the losses.
+    The distance is that to the edge of the nucleus over the largest in it. ``HARD`` only weighs the losses: it
+    marks where two nuclei are within two pixels of each other, and nuclei of less than ``TINY`` pixels, which
+    count as much as large ones but are seen in few pixels.
     """
     inside = labels > 0
     edge = find_boundaries(labels, mode="inner")  # type: ignore[no-untyped-call]
@@ -42,7 +45,9 @@ def targets(labels: Labels) -> Targets:
     distance = depth / np.maximum(deepest[labels], 1.0)
     low = ndimage.minimum_filter(np.where(inside, labels, np.iinfo(np.uint16).max), size=5)
     touch = (ndimage.maximum_filter(labels, size=5) > low) & (low > 0)
-    return np.stack([inside * 255, edge * 255, np.rint(distance * 255), touch * 255]).astype(np.uint8)
+    areas = np.bincount(labels.ravel())
+    tiny = ndimage.maximum_filter(inside & (areas < TINY)[labels], size=3)
+    return np.stack([inside * 255, edge * 255, np.rint(distance * 255), (touch | tiny) * 255]).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - the name by which everyone 
 
 from pipelines.nuclei.networks import NETWORKS
 from pipelines.nuclei.normalise import Plane
-from pipelines.training.crops import BOUNDARY, DISTANCE, INTERIOR, TOUCH, batches, samples
+from pipelines.training.crops import BOUNDARY, DISTANCE, HARD, INTERIOR, batches, samples
 
 Crops = Iterator[tuple[Plane, Plane]]
 KEPT = 0.995
@@ -164,13 +164,13 @@ class Run:
 
 
 def loss(maps: Tensor, targets: Tensor) -> Tensor:
-    """How wrong (N, 3, H, W) maps are about (N, 4, H, W) targets; pixels between touching nuclei weigh more.
+    """How wrong (N, 3, H, W) maps are about (N, 4, H, W) targets; pixels that are hard weigh more.
 
     Cross-entropy and overlap (Dice; Milletari et al. 2016) of the interior, cross-entropy of the boundary,
     smooth absolute error of the distance.
     """
-    inside, edge, touch = targets[:, INTERIOR], targets[:, BOUNDARY], targets[:, TOUCH]
-    weight = 1 + 5 * touch
+    inside, edge, hard = targets[:, INTERIOR], targets[:, BOUNDARY], targets[:, HARD]
+    weight = 1 + 5 * hard
     interior = F.binary_cross_entropy_with_logits(maps[:, 0], inside, weight)
     boundary = F.binary_cross_entropy_with_logits(maps[:, 1], edge, weight * (1 + edge))
     error = F.smooth_l1_loss(maps[:, 2], targets[:, DISTANCE], reduction="none", beta=0.1)

@@ -19,7 +19,7 @@ import torch
 from pipelines.nuclei.model import Model, ModelFolder
 from pipelines.nuclei.networks import MAPS, NETWORKS, REDUCTION
 from pipelines.training.card import card
-from pipelines.training.crops import BOUNDARY, DISTANCE, INTERIOR, SIDE, TOUCH, batches, samples, targets
+from pipelines.training.crops import BOUNDARY, DISTANCE, HARD, INTERIOR, SIDE, batches, samples, targets
 from pipelines.training.data import digest, entries
 from pipelines.training.evaluate import evaluate
 from pipelines.training.export import export
@@ -69,8 +69,8 @@ def test_targets_tell_inside_edge_depth_and_contact() -> None:
     assert maps[DISTANCE, 15, 12] == maps[DISTANCE, 15, 27] == 255
     assert maps[BOUNDARY].astype(bool)[15, 6]
     assert not maps[BOUNDARY, 15, 12]
-    assert maps[TOUCH, 15, 19]
-    assert not maps[TOUCH, 15, 5]
+    assert maps[HARD, 15, 19]
+    assert not maps[HARD, 15, 5]
 
 
 def test_crops_are_bounded_and_the_same_for_the_same_seed(data: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.draw import disk
 
-from pipelines.nuclei.watershed import Settings, filled, numbered, segment
+from pipelines.nuclei.watershed import Settings, filled, numbered, seeds, segment
 
 
 def maps_of(labels: np.ndarray) -> np.ndarray:
@@ -70,14 +70,14 @@ def test_a_small_island_without_a_core_is_one_nucleus() -> None:
     assert segment(maps).max() == 1
 
 
-def test_a_bump_of_the_distance_is_no_nucleus_of_its_own() -> None:
-    truth = discs((64, 64), (32, 32, 20))
-    maps = maps_of(truth)
-    maps[2] *= 0.55
-    maps[2, 32, 32] = maps[2, 15:17, 32] = 0.9
+def test_a_bump_is_no_nucleus_of_its_own_and_an_island_without_a_core_is_one() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[5:35, 5:20] = mask[5:35, 25:35] = True
+    peaks = np.zeros((40, 40), np.float32)
+    peaks[8:16, 8:16] = peaks[25:27, 10] = 1
 
-    assert segment(maps, Settings(core=0.3, smooth=0, small_core=0.5)).max() == 1
-    assert segment(maps, Settings(core=0.6, smooth=0, small_core=0.0)).max() == 2
+    assert seeds(mask, peaks, 0.5, 0.1).max() == 2
+    assert seeds(mask, peaks, 0.5).max() == 3
 
 
 def test_haze_is_no_nucleus() -> None:
