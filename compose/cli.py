@@ -63,7 +63,8 @@ def _serve(settings: Settings, side: Callable[[Settings], AbstractAsyncContextMa
                 from compose.samples import show
 
                 await show(settings, deployment, console)
-            console.print(f"up; drop images into {settings.folders()[0]}; Ctrl-C stops")
+            watched = f"; drop images into {settings.folders()[0]}" if "file-watcher" in deployment.ports else ""
+            console.print(f"up{watched}; Ctrl-C stops")
             await asyncio.Event().wait()
 
     logs.set_up(settings.log_level, settings.log_json)

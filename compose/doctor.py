@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from contracts.ports import JobQuery
 
 LOW_DISK = 2 * 2**30
 """Bytes free under which a disk is called nearly full."""
+GONE = 120.0
+"""Seconds of silence after which a runner of pipelines is missed."""
 SLOW_SYNC = 0.05
 """Seconds for one synced write above which a disk will hold up many small files."""
 
@@ -216,17 +218,16 @@ async def _tasks(settings: Settings) -> list[Finding]:
     async with client_for(settings, "task-launcher") as client:
         try:
             answer = await call(client, "GET", "/api/v1/task")
-            alive = {
-                pipeline["subscriptionTopic"] for pipeline in (await call(client, "GET", "/api/v1/pipelines")).json()
-            }
+            listed = (await call(client, "GET", "/api/v1/pipelines")).json()
         except AppError:
             return []
+    alive = {pipeline["subscriptionTopic"]: time.time() - int(pipeline["lastSeen"]) / 1e9 for pipeline in listed}
     if answer.status_code == 204:
         return [Finding("tasks", "none", "register one, or no image will go anywhere: cytobus tasks add --help")]
     return [_task(task, alive) for task in answer.json()]
 
 
-def _task(task: dict[str, str], alive: set[str]) -> Finding:
+def _task(task: dict[str, str], alive: Mapping[str, float]) -> Finding:
     what, topic = f"task {task['Description'][:40]}", task["PipelineId"]
     try:
         selectors.check(task["JobSelector"])
@@ -234,6 +235,8 @@ def _task(task: dict[str, str], alive: set[str]) -> Finding:
         return Finding(what, f"its rule cannot be used: {error}", "correct or delete the task")
     if topic not in alive:
         return Finding(what, f"no runner of ours has pipeline {topic}; it goes out on the bus")
+    if alive[topic] > GONE:
+        return Finding(what, f"the runner of {topic} was last heard of {alive[topic]:.0f} s ago", "start it again")
     return Finding(what, f"goes to {topic}")
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 EDGE = ("file-watcher", "data-organizer", "file-sender-oem", "file-receiver-oem")
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
 PIPELINES = ("pipeline-sim",)
+THREADS = 24
+"""For blocking work on files and databases."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,8 @@ def until_stopped(main: Coroutine[None, None, None]) -> None:
     async def watched() -> None:
         task = asyncio.ensure_future(main)
         loop = asyncio.get_running_loop()
+        # Most of these threads wait for a disk; the default of cores + 4 would make reads queue behind syncs.
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, "io"))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, task.cancel)
         with contextlib.suppress(asyncio.CancelledError):

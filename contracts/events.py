@@ -131,6 +131,8 @@ class StepFailed(Reported):
     trouble: str
     reason: str
     retry_at: int = 0
+    worker: str = ""
+    """Who failed, where the step is leased: once another holds the lease, nobody minds."""
 
 
 class WorkerReleased(Reported):

@@ -250,7 +250,8 @@ def _previewed(job: Job, fact: ev.PreviewsMade, _at: int) -> Job:
 
 def _step_failed(job: Job, fact: ev.StepFailed, _at: int) -> Job:
     told_before = 0 < fact.retry_at == job.not_before and job.failures > 0 and job.reason == fact.reason
-    if job.state is not fact.state or job.state in FINAL or told_before:
+    stale = fact.worker and job.lease_holder and job.lease_holder != fact.worker
+    if job.state is not fact.state or job.state in FINAL or told_before or stale:
         return job
     failures = job.failures + 1
     job = job.evolve(failures=failures)

@@ -38,6 +38,7 @@ job = sa.Table(
     sa.Index("job_by_owner", "owner", "seq"),
     sa.Index("job_by_host", "origin_host", "state", "seq"),
     sa.Index("job_by_update", "last_updated"),
+    sqlite_autoincrement=True,  # a cursor must not come to mean another job when the newest is deleted
 )
 
 history = sa.Table(

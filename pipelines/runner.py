@@ -193,6 +193,7 @@ class Runner:
             trouble=Trouble.PIPELINE,
             reason=outcome.reason or str(outcome.status),
             retry_at=self._clock() + int(pause * 1e9),
+            worker=self._worker,
         )
 
     async def _tell(self, fact: Fact) -> None:

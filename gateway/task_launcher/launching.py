@@ -145,23 +145,28 @@ class Launching:
         return (ev.Message(topic=topic, payload=packed.decode()),)
 
     async def remind_all(self, batch: Batch) -> None:
-        """A foreign pipeline did not answer in time: count it, and tell it again."""
+        """Foreign pipelines did not answer in time: count it, and tell them again."""
         facts: list[ev.Fact] = []
         for job in batch:
-            facts += self.told_again(job, f"pipeline {job.pipeline_details.pipeline_id} did not answer in time")
+            facts += [self._silence(job), self._told_again(job)]
         _complain(await self._jobs.report(facts))
 
-    def told_again(self, job: Job, reason: str) -> list[ev.Fact]:
-        """The facts that count a silence and launch the job once more."""
-        now, details = self._clock(), job.pipeline_details
-        failed = ev.StepFailed(
+    async def tell_again(self, jobs: Sequence[Job]) -> None:
+        """An operator wants pipelines told again; that is nobody's failure."""
+        _complain(await self._jobs.report([self._told_again(job) for job in jobs]))
+
+    def _silence(self, job: Job) -> ev.StepFailed:
+        return ev.StepFailed(
             job_id=job.id,
             by=Owner.TASK_LAUNCHER,
             state=State.RUNNING,
             trouble=Trouble.PIPELINE,
-            reason=reason,
-            retry_at=now,
+            reason=f"pipeline {job.pipeline_details.pipeline_id} did not answer in time",
+            retry_at=self._clock(),
         )
+
+    def _told_again(self, job: Job) -> ev.PipelineRequested:
+        now, details = self._clock(), job.pipeline_details
         request = ev.PipelineRequested(
             job_id=job.id,
             by=Owner.TASK_LAUNCHER,
@@ -172,7 +177,7 @@ class Launching:
             parameters=dict(details.parameters or {}),
             lease_until=now + self._answer_ns,
         )
-        return [failed, request.model_copy(update={"messages": self._launch_messages(job, request)})]
+        return request.model_copy(update={"messages": self._launch_messages(job, request)})
 
     async def confirm_all(self, batch: Batch) -> None:
         """Take pipelines' reports as final."""

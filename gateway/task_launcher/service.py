@@ -224,7 +224,7 @@ class TaskLauncher:
                 job for job in page.jobs if job.lease_until and not job.lease_holder and job.last_updated <= before
             ]
             if stale:
-                await self._work.remind_all(tuple(stale))
+                await self._work.tell_again(stale)
             if page.next is None:
                 break
             query = query.model_copy(update={"after": page.next})

@@ -9,8 +9,8 @@ down_revision = None
 big_id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def _text(name: str, **options: bool) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=False, **options)
+def _text(name: str, unique: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False, unique=unique)
 
 
 def _big(name: str) -> sa.Column[int]:
@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("wants_preview", sa.Boolean, nullable=False),
         _big("last_updated"),
         _text("doc"),
+        sqlite_autoincrement=True,
     )
     op.create_index("job_by_state", "job", ["state", "seq"])
     op.create_index("job_by_location", "job", ["origin_host", "origin_dir", "name"])
