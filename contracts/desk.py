@@ -17,6 +17,8 @@ T = TypeVar("T")
 LOOK_AHEAD = 4
 """How many things for each hand one look asks for."""
 log = logging.getLogger(__name__)
+GAP = 0.01
+"""Seconds between two looks at least: under load, one look then serves many wake-ups."""
 
 
 def pause_after(failures: int, *, first: float = 0.2, longest: float = 30.0, chance: float) -> float:
@@ -56,6 +58,7 @@ class Desk(Generic[T]):
         self._failures: dict[str, int] = {}
         self._resting: dict[str, float] = {}
         self._backlog: deque[T] = deque()
+        self._looked = -GAP
         self._stopping = False
         self.trouble = ""
         """The last error of a look, empty when the last one went well; shown by health."""
@@ -124,7 +127,9 @@ class Desk(Generic[T]):
         More is asked for than there are free hands, so that one look serves many things. What lies on the
         backlog may have been dealt with elsewhere meanwhile: handling it once more must be harmless anyway.
         """
-        now = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(max(0.0, self._looked + GAP - clock()))
+        now = self._looked = clock()
         self._resting = {name: until for name, until in self._resting.items() if until > now}
         skip = self._in_hand.keys() | self._resting.keys()
         found = await self._look(free if self._exclusive else LOOK_AHEAD * self._slots + len(skip))

@@ -13,6 +13,8 @@ from gateway.job_repository.store import JobStore
 
 log = logging.getLogger(__name__)
 BATCH = 500
+GAP = 0.01
+"""Seconds between two rounds at least."""
 
 
 class Relay:
@@ -45,8 +47,12 @@ class Relay:
             await loop
 
     async def _run(self) -> None:
-        failures = 0
+        failures, clock = 0, asyncio.get_running_loop().time
+        begun = clock() - GAP
         while not self._stopping:
+            # Not at each fact: under load, one round then carries the messages of many.
+            await asyncio.sleep(max(0.0, begun + GAP - clock()))
+            begun = clock()
             self._wake.clear()
             pause = self._every
             try:
