@@ -1,0 +1,83 @@
+"""The commands an operator types, on a running instance; the doctor on a healthy and a sick set-up."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from compose.cli import app
+from compose.doctor import examine
+from compose.settings import EdgeSettings, Settings
+from tests.support.instance import Instance
+
+WIDE = {"COLUMNS": "400", "TERM": "dumb"}
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    made = Instance(tmp_path_factory.mktemp("cli") / "data", CYTOBUS_PIPELINES__TOPICS='["only-file", "only-results"]')
+    made.start()
+    yield made
+    made.close()
+
+
+def type_in(instance: Instance, *words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*words, "--data", str(instance.data)], env=WIDE)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.mark.system
+def test_a_task_is_added_used_listed_and_removed(instance: Instance, tmp_path: Path) -> None:
+    said = type_in(
+        instance, "tasks", "add", "--description", "mine", "--pipeline", "only-results", "--contains", "cli-image"
+    )
+    task = said.strip()
+    assert "only-results" in type_in(instance, "tasks", "list")
+    image = tmp_path / "cli-image.txt"
+    image.write_text("pixels")
+
+    assert "complete CellCount, 598" in type_in(instance, "submit", str(image))
+
+    listed = type_in(instance, "jobs", "list", "--name", "cli-image", "--state", "complete")
+    job = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", listed)
+    assert job is not None
+    assert "pipeline-confirmed" in type_in(instance, "jobs", "show", job.group())
+    type_in(instance, "jobs", "reject", job.group())
+    assert (instance.data / "gateway/reject/only-results/cli-image.txt").read_text() == "pixels"
+    assert "can be released" in type_in(instance, "jobs", "release", job.group(), code=1)
+    type_in(instance, "tasks", "remove", task)
+
+
+@pytest.mark.system
+def test_a_bad_rule_and_an_unknown_job_are_refused_in_words(instance: Instance) -> None:
+    said = type_in(
+        instance, "tasks", "add", "--description", "x", "--pipeline", "p", "--rule", '{"frobnicate": [1, 2]}', code=1
+    )
+    assert "frobnicate" in said
+    assert "nowhere" in type_in(instance, "jobs", "show", "nowhere", code=1)
+    assert "states are" in type_in(instance, "jobs", "list", "--state", "odd", code=2)
+
+
+@pytest.mark.system
+def test_the_doctor_finds_a_running_instance_well(instance: Instance) -> None:
+    findings = asyncio.run(examine(Settings(data=instance.data)))
+
+    sick = {finding.what for finding in findings if finding.bad}
+    assert sick <= {"free disk", "synced write", "tasks"}, [f for f in findings if f.bad]
+    assert {f.what: f.seen for f in findings}["job-repository"] == "runs"
+
+
+def test_the_doctor_names_what_is_wrong_and_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "edge.db").write_bytes(b"this is no database, this is a poem about one" * 100)
+    settings = Settings(data=tmp_path, edge=EdgeSettings(folders=(tmp_path / "not-mounted",)), port_offset=2000)
+
+    findings = {finding.what: finding for finding in asyncio.run(examine(settings))}
+
+    assert findings["watched folder"].bad
+    assert "mount" in findings["watched folder"].remedy
+    assert findings["edge journal"].bad
+    assert "does not run" in findings["job-repository"].seen
