@@ -8,7 +8,7 @@ endif
 DATA ?= data
 ARGS ?=
 
-.PHONY: run test test-heavy lint types bench train evaluate clean
+.PHONY: run test test-heavy test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
@@ -18,6 +18,9 @@ test: $(VENV)/ready-test lint types
 
 test-heavy: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m heavy $(ARGS)
+
+test-train: $(VENV)/ready-test $(VENV)/ready-train
+	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py $(ARGS)
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.draw import disk
 
-pytest.importorskip("torch", reason="training needs the extra 'train'")
-pytest.importorskip("nncf", reason="training needs the extra 'train'")
+pytest.importorskip("torch", reason="training needs the extra [train]: make test-train")
+pytest.importorskip("nncf", reason="training needs the extra [train]: make test-train")
 
 import torch
 
