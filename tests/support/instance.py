@@ -16,10 +16,11 @@ START_SECONDS = 90.0
 
 
 class Instance:
-    """``cytobus up`` on a data folder and free ports. Its output goes to ``<data>.log``."""
+    """``cytobus up`` (or another side) on a data folder and free ports. Its output goes to ``<data>.log``."""
 
-    def __init__(self, data: Path, **environment: str) -> None:
+    def __init__(self, data: Path, *, side: str = "up", offset: int = -1, **environment: str) -> None:
         self.data = data
+        self._side, self._offset = side, offset
         self.log = data.with_suffix(".log")
         self._environment = os.environ | {"CYTOBUS_LOG_LEVEL": "info"} | environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,7 +38,8 @@ class Instance:
         """Start and wait until the API answers."""
         state = self.data / "running.json"
         state.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "compose", "up", "--data", str(self.data), "--port-offset", "-1"]
+        where = ["--data", str(self.data), "--port-offset", str(self._offset)]
+        command = [sys.executable, "-m", "compose", self._side, *where]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True
