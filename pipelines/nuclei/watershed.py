@@ -23,9 +23,9 @@ class Settings:
 
     threshold: float = 0.5
     """Least probability of a nucleus pixel."""
-    core: float = 0.5
+    core: float = 0.4
     """Least height of the smoothed peak map in the core of a nucleus; touching nuclei differ in their cores."""
-    smooth: int = 1
+    smooth: int = 0
     """Times that the peak map is averaged over the nearest pixels; each adds 0.5 to the variance, pixels squared."""
     small_core: float = 0.1
     """Cores smaller than this share of the largest in their island are bumps of it, not nuclei."""

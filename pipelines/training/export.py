@@ -39,7 +39,7 @@ class Probabilities(nn.Module):
 
 
 def export(checkpoint: Path, out: Path, data: Path, calibration: int = CALIBRATION) -> Path:
-    """Write ``out/{fp32,int8}/model.{xml,bin}`` and ``out/metadata.json``; return the latter.
+    """Write ``out/{fp32,int8}/model.{xml,bin}`` and ``out/metadata.json``; return ``out``.
 
     The averaged weights are taken. Calibration uses so many crops of the training split, drawn with the seed of the
     training run. Files that are there are overwritten.
@@ -54,9 +54,8 @@ def export(checkpoint: Path, out: Path, data: Path, calibration: int = CALIBRATI
     for precision in PRECISIONS:
         ov.save_model(models[precision], out / precision / "model.xml", compress_to_fp16=False)
     metadata = described(out, data, state)
-    path = out / "metadata.json"
-    path.write_text(json.dumps(metadata, indent=2) + "\n")
-    return path
+    (out / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+    return out
 
 
 def converted(network: nn.Module) -> ov.Model:

@@ -120,7 +120,7 @@ def test_what_is_trained_can_be_exported_evaluated_and_described(data: Path, tmp
     checkpoint = train(data, tmp_path, epochs=1)
     assert train(data, tmp_path, epochs=1) == checkpoint  # nothing is left to do
 
-    folder = ModelFolder(export(checkpoint, tmp_path / "9", data, calibration=4).parent)
+    folder = ModelFolder(export(checkpoint, tmp_path / "9", data, calibration=4))
 
     assert folder.metadata["version"] == "9"
     assert folder.metadata["data"]["sha256"] == digest(data)
