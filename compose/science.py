@@ -32,6 +32,8 @@ def train_nuclei(
     network: Annotated[str, typer.Option(help="dense-unet or m2unet")] = "dense-unet",
     epochs: Annotated[int, typer.Option(min=1)] = 60,
     seed: int = 7,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate")] = 4e-3,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint whose averaged weights are the first ones")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Train, export to ONNX and OpenVINO, quantise to INT8, and evaluate on the validation split."""
@@ -45,7 +47,7 @@ def train_nuclei(
     from pipelines.training.evaluate import evaluate, table
 
     try:
-        checkpoint = train(data, out, network, epochs, seed, threads=threads)
+        checkpoint = train(data, out, network, epochs, seed, rate, start, threads)
         folder = export(checkpoint, out / "model", data)
         report = evaluate(data, "val", folder=ModelFolder(folder))
     except (ValueError, OSError) as error:
