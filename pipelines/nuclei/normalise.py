@@ -59,7 +59,11 @@ def stained(image: Image) -> bool:
     """Whether an image is coloured on a bright ground: even its darkest pixels are far from black."""
     if not _coloured(image):
         return False
-    dark, bright = np.nanpercentile(_thin(image[..., :3]).mean(axis=2, dtype=np.float64), (LOW, HIGH))
+    means = _thin(image[..., :3]).mean(axis=2, dtype=np.float64)
+    means = means[np.isfinite(means)]
+    if not means.size:
+        return False
+    dark, bright = np.percentile(means, (LOW, HIGH))
     return bool(dark > 0.2 * bright)
 
 

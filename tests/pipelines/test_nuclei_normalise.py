@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
@@ -27,6 +27,7 @@ def spots(side: int = 128, seed: int = 3) -> np.ndarray:
         ),
     )
 )
+@example(np.full((1, 5, 3), np.nan, np.float32))
 def test_any_image_gives_a_bounded_plane(image: np.ndarray) -> None:
     with np.errstate(all="ignore"):
         plane = normalise(image)
