@@ -18,6 +18,9 @@ LEAST_LEVELS = 8.0
 SAMPLES = 1 << 17
 """Percentiles are taken from about this many pixels, on a regular grid."""
 
+HUGE = 1e30
+"""No camera's value: differences and quotients of float32 values beyond it, or below its inverse, overflow."""
+
 
 def normalise(image: Image) -> Plane:
     """The image as a float32 (H, W) plane in 0..1, nuclei bright.
@@ -68,8 +71,9 @@ def stained(image: Image) -> bool:
 
 
 def finite(plane: Plane) -> Plane:
-    """The plane with NaN and infinities replaced by its lowest finite value (0 when it has none)."""
-    good = np.isfinite(plane)
+    """The plane with NaN, infinities and what lies beyond ``HUGE`` replaced by its lowest value that is neither
+    (0 when it has none)."""
+    good = np.abs(plane) < HUGE  # false for NaN, too
     if good.all():
         return plane
     least = plane[good].min() if good.any() else np.float32(0)
@@ -85,7 +89,7 @@ def black_and_white(plane: Plane, sample: Plane, integers: bool) -> tuple[float,
     low, high = _percentile(sample, LOW), _percentile(sample, HIGH)
     span = max(high - low, NOISE_SPANS * noise(plane) if high > low else 0.0, LEAST_LEVELS if integers else 0.0)
     # Rounding of float32 must not pass for signal.
-    return (low, low) if span <= 1e-6 * max(abs(low), abs(high)) else (low, low + span)
+    return (low, low) if span <= max(1e-6 * max(abs(low), abs(high)), 1 / HUGE) else (low, low + span)
 
 
 def noise(plane: Plane) -> float:

@@ -28,6 +28,8 @@ def spots(side: int = 128, seed: int = 3) -> np.ndarray:
     )
 )
 @example(np.full((1, 5, 3), np.nan, np.float32))
+@example(np.array([[0, -1.7e38, 0]], np.float32))
+@example(np.array([[0, 1e-44, 1e-44]], np.float32))
 def test_any_image_gives_a_bounded_plane(image: np.ndarray) -> None:
     with np.errstate(all="ignore"):
         plane = normalise(image)
