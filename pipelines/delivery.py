@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from contracts.disk import sync_folder
+
 
 class Undeliverable(Exception):
     """A pipeline named an output that cannot be delivered."""
@@ -91,8 +93,8 @@ def deliver(made: Path, names: Sequence[str], folder: Path, job: str) -> tuple[P
     own.mkdir(exist_ok=True)
     for output in outputs:
         os.replace(made / output.name, own / output.name)
-    _sync_folder(own)
-    _sync_folder(folder)
+    sync_folder(own)
+    sync_folder(folder)
     return own, outputs
 
 
@@ -124,7 +126,7 @@ def _place_all(made: Path, outputs: Sequence[Output], folder: Path) -> bool:
                 path.unlink()
             return False
     if placed:
-        _sync_folder(folder)
+        sync_folder(folder)
     return True
 
 
@@ -140,15 +142,3 @@ def _place(source: Path, target: Path) -> None:
     except OSError:  # a file system without hard links: claim the name, then take it
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.replace(source, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames last through a power cut, where the system lets a folder be synced."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
