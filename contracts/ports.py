@@ -29,11 +29,12 @@ Handler = Callable[[Delivery], Awaitable[None]]
 
 
 class Bus(Protocol):
-    """Carries messages at least once, in order within a key, to one member of each group.
+    """Carries messages at least once to one member of each group, and to each member in order within a key.
 
     A handler that returns has dealt with its message. An ``AppError`` with ``retry`` set brings the message
     back later; any other error sends it to the dead letters. Topics are levels joined by ``/``; a
-    subscription may hold MQTT's wildcards ``+`` and ``#``.
+    subscription may hold MQTT's wildcards ``+`` and ``#``. A group exists while it has members, and for a while
+    after: what is published while it is away may be kept for it, or not.
     """
 
     async def publish(self, topic: str, payload: bytes, *, key: str = "") -> None: ...
