@@ -111,18 +111,36 @@ def gateway(
     with_pipelines: Annotated[bool, typer.Option(help="Run the installed pipelines here too")] = True,
 ) -> None:
     """The compute side: receive, remember, launch, send back."""
-    from compose.running import gateway_side
+    from compose.running import EXPORT, GATEWAY, PIPELINES, gateway_side
 
     settings = settings_from(data, port_offset, config)
-    _serve(settings, lambda chosen: gateway_side(chosen, with_pipelines=with_pipelines), samples=False)
+    names = [*GATEWAY, *([PIPELINES] if with_pipelines else ()), *([EXPORT] if settings.export_to() else ())]
+    _serve(settings, lambda chosen: gateway_side(chosen, names), samples=False)
+
+
+@app.command()
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="SERVICE...")],
+    data: Data = None,
+    port_offset: Offset = None,
+    config: Config = None,
+) -> None:
+    """Some services of the gateway's side, in a process of their own: job-repository, task-launcher,
+    file-receiver-gateway, file-sender-gateway, pipelines, mqtt-export."""
+    from compose.running import SERVED, gateway_side
+
+    if unknown := [name for name in names if name not in SERVED]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: it must be one of {', '.join(SERVED)}", param_hint="SERVICE")
+    services = [SERVED[name] for name in names]
+    _serve(settings_from(data, port_offset, config), lambda chosen: gateway_side(chosen, services), samples=False)
 
 
 @app.command()
 def pipelines(data: Data = None, port_offset: Offset = None, config: Config = None) -> None:
     """Only the installed pipelines, for a gateway elsewhere that shares its files with this host."""
-    from compose.running import pipelines_side
+    from compose.running import PIPELINES, gateway_side
 
-    _serve(settings_from(data, port_offset, config), pipelines_side, samples=False)
+    _serve(settings_from(data, port_offset, config), lambda chosen: gateway_side(chosen, [PIPELINES]), samples=False)
 
 
 @app.command()

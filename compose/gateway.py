@@ -1,63 +1,116 @@
-"""Wires the gateway: job repository, task launcher, file receiver, file sender."""
+"""Wires the gateway's services: all in one process, or some of them with the others reached over the network."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from compose.settings import Settings
-from contracts.ports import Bus, Service
+import httpx
+import sqlalchemy as sa
+
+from compose.settings import Settings, address
+from contracts.client import HttpJobs, HttpTasks
+from contracts.edgex import Style
+from contracts.ports import Bus, Jobs, Service
 from gateway.database import migrate, open_engine
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
 from gateway.files import GatewayFiles
 from gateway.job_repository.service import JobRepository
 from gateway.job_repository.store import JobStore
+from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses
 from gateway.task_launcher.service import TaskLauncher
 from gateway.task_launcher.store import TaskStore
 from gateway.writer import Writer
 
+GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
+Reach = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
+"""A client for a service that runs elsewhere, by its name."""
+
 
 @dataclass(frozen=True)
 class Gateway:
-    """The gateway's services, ready to be served."""
+    """The gateway's services that run here, by name, and its two repositories, here or elsewhere."""
 
-    job_repository: JobRepository
-    task_launcher: TaskLauncher
-    file_receiver: FileReceiver
-    file_sender: FileSender
+    jobs: Jobs
+    tasks: TaskLauncher | HttpTasks
+    services: Mapping[str, Service]
 
-    def services(self) -> list[Service]:
-        return [self.job_repository, self.task_launcher, self.file_receiver, self.file_sender]
+
+@dataclass(frozen=True)
+class Database:
+    """The gateway's database at the newest schema."""
+
+    writer: Writer
+    readers: sa.Engine
 
 
 @asynccontextmanager
-async def gateway(settings: Settings, bus: Bus, ports: Mapping[str, int]) -> AsyncIterator[Gateway]:
-    """The gateway on its database, which is brought to the newest schema first."""
+async def gateway(
+    settings: Settings, bus: Bus, ports: Mapping[str, int], reach: Reach, names: Collection[str] = GATEWAY
+) -> AsyncIterator[Gateway]:
+    """The named services of the gateway. ``ports`` are those on which pipelines call back."""
+    clock, host = time.time_ns, settings.gateway.hostname
     files = GatewayFiles(settings.gateway_files())
     files.make()
+    services: dict[str, Service] = {}
+    async with AsyncExitStack() as stack:
+        base = None
+        if {"job-repository", "task-launcher"} & set(names):
+            base = await stack.enter_async_context(database(settings))
+        jobs: Jobs
+        if base is not None and "job-repository" in names:
+            raw = settings.gateway.edgex_raw_payload
+            jobs = services["job-repository"] = JobRepository(
+                JobStore(base.writer, base.readers, clock, raw_payload=raw), bus, clock
+            )
+        else:
+            jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
+        tasks: TaskLauncher | HttpTasks
+        if base is not None and "task-launcher" in names:
+            store = TaskStore(base.writer, base.readers, clock)
+            tasks = services["task-launcher"] = _launcher(settings, jobs, store, files, bus, ports)
+        else:
+            tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
+        if "file-receiver-gateway" in names:
+            services["file-receiver-gateway"] = FileReceiver(jobs, files.input, host)
+        if "file-sender-gateway" in names:
+            services["file-sender-gateway"] = FileSender(jobs, files, bus, clock)
+        yield Gateway(jobs, tasks, services)
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, brought to the newest schema first; at the end what was asked of it is written."""
     settings.data.mkdir(parents=True, exist_ok=True)
     engine = open_engine(settings.database_url())
     readers = open_engine(settings.database_url(), writes=False)
     migrate(engine)
     writer = Writer(engine)
     writer.start()
-    clock, host = time.time_ns, settings.gateway.hostname
-    callback = settings.gateway.callback
-    addresses = Addresses(f"{callback}:{ports['job-repository']}", f"{callback}:{ports['task-launcher']}")
     try:
-        jobs = JobRepository(JobStore(writer, readers, clock), bus, clock)
-        tasks = TaskStore(writer, readers, clock)
-        yield Gateway(
-            jobs,
-            TaskLauncher(
-                jobs, tasks, files, addresses, bus, clock, hostname=host, answer_seconds=settings.gateway.answer_seconds
-            ),
-            FileReceiver(jobs, files.input, host),
-            FileSender(jobs, files, bus, clock),
-        )
+        yield Database(writer, readers)
     finally:
         writer.stop()
         engine.dispose()
         readers.dispose()
+
+
+def _launcher(
+    settings: Settings, jobs: Jobs, store: TaskStore, files: GatewayFiles, bus: Bus, ports: Mapping[str, int]
+) -> TaskLauncher:
+    mine = settings.gateway
+    calls = [address(mine.callback, name, ports[name]) for name in ("job-repository", "task-launcher")]
+    style = Style(settings.launch_style())
+    return TaskLauncher(
+        jobs,
+        store,
+        files,
+        Addresses(*calls),
+        bus,
+        time.time_ns,
+        hostname=mine.hostname,
+        answer_seconds=mine.answer_seconds,
+        wording=Wording(style, raw_payload=mine.edgex_raw_payload and style is Style.EDGEX),
+    )

@@ -2,30 +2,42 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httpx
 
-from compose.settings import Settings
-from contracts.bus.local import LocalBus
+from compose.settings import Settings, address
+from contracts.bus.opening import open_bus
 from contracts.client import TIMEOUT, HttpJobs, HttpTasks
 from contracts.hosting import PORTS, app_of, bound, port_of, served
 from contracts.ports import Bus, Service
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from compose.gateway import Gateway
 
 EDGE = ("file-watcher", "data-organizer", "file-sender-oem", "file-receiver-oem")
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
-PIPELINES = ("pipeline-sim",)
+PIPELINES, EXPORT = "pipeline-sim", "mqtt-export"
+SERVED = {name: name for name in (*GATEWAY, EXPORT)} | {"pipelines": PIPELINES}
+"""What can be served in a process of its own, by the name on the command line."""
 THREADS = 24
 """For blocking work on files and databases."""
+
+
+@dataclass(frozen=True)
+class Afar:
+    """A gateway of which nothing runs here."""
+
+    jobs: HttpJobs
+    tasks: HttpTasks
+    services: Mapping[str, Service] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,90 +50,102 @@ class Deployment:
         return f"http://127.0.0.1:{self.ports[service]}"
 
 
-def open_bus(url: str) -> Bus:
-    """The bus of a URL. Raises ``ValueError`` for one we cannot speak."""
-    if url == "local://":
-        return LocalBus()
-    raise ValueError(f"bus_url is {url!r}; this version speaks local:// only")
-
-
 def in_process(service: Service) -> httpx.AsyncClient:
     """A client that calls a service of this process directly, with the very requests the network would carry."""
     transport = httpx.ASGITransport(app_of(service), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url=f"http://{service.name}", timeout=TIMEOUT)
 
 
-def over_network(base: str, service: str, offset: int) -> httpx.AsyncClient:
-    """A client for a service of another host."""
-    limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
-    return httpx.AsyncClient(base_url=f"{base}:{PORTS[service] + max(offset, 0)}", timeout=TIMEOUT, limits=limits)
+def over_network(settings: Settings, base: str) -> Callable[[str], httpx.AsyncClient]:
+    """Makes clients for services of another process."""
+
+    def client(service: str) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
+        where = address(base, service, PORTS[service] + max(settings.port_offset, 0))
+        return httpx.AsyncClient(base_url=where, timeout=TIMEOUT, limits=limits)
+
+    return client
 
 
 @asynccontextmanager
 async def everything(settings: Settings) -> AsyncIterator[Deployment]:
     """Edge, gateway and pipelines in one process: SQLite, the in-process bus, worker processes for pipelines."""
     from compose.edge import Peers, edge
-    from compose.gateway import gateway
-    from compose.pipelines import runner
 
-    bus = open_bus(settings.bus_url)
-    async with _bound(settings, [*GATEWAY, *PIPELINES, *EDGE]) as (sockets, deployment), AsyncExitStack() as stack:
-        centre = await stack.enter_async_context(gateway(settings, bus, deployment.ports))
-        jobs, tasks = centre.job_repository, centre.task_launcher
-        receiver = await stack.enter_async_context(in_process(centre.file_receiver))
-        sender = await stack.enter_async_context(in_process(centre.file_sender))
-        instrument = await stack.enter_async_context(edge(settings, Peers(jobs, tasks, receiver, sender), bus))
-        services = [*centre.services(), runner(settings, jobs, tasks, bus), *instrument.services()]
+    names = [*GATEWAY, PIPELINES, *_exporter_of(settings)]
+    async with _bound(settings, [*names, *EDGE]) as (sockets, deployment), AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("up")))
+        centre, services = await _central(stack, settings, bus, names, deployment.ports)
+        receiver = await stack.enter_async_context(in_process(centre.services["file-receiver-gateway"]))
+        sender = await stack.enter_async_context(in_process(centre.services["file-sender-gateway"]))
+        peers = Peers(centre.jobs, centre.tasks, receiver, sender)
+        instrument = await stack.enter_async_context(edge(settings, peers, bus))
+        await stack.enter_async_context(served([*services, *instrument.services()], sockets, settings.shown()))
+        yield deployment
+
+
+@asynccontextmanager
+async def gateway_side(settings: Settings, names: Sequence[str] = GATEWAY) -> AsyncIterator[Deployment]:
+    """Services of the gateway, of its pipelines and its exporter, in one process; those not named run elsewhere."""
+    async with _bound(settings, names) as (sockets, deployment), AsyncExitStack() as stack:
+        role = "gateway" if set(GATEWAY) <= set(names) else "+".join(names)
+        bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus(role)))
+        _, services = await _central(stack, settings, bus, names, deployment.ports)
         await stack.enter_async_context(served(services, sockets, settings.shown()))
         yield deployment
 
 
 @asynccontextmanager
-async def gateway_side(settings: Settings, *, with_pipelines: bool = True) -> AsyncIterator[Deployment]:
-    """The gateway and, unless told otherwise, its pipelines in one process."""
-    from compose.gateway import gateway
-
-    names = [*GATEWAY, *(PIPELINES if with_pipelines else ())]
-    bus = open_bus(settings.bus_url)
-    async with _bound(settings, names) as (sockets, deployment), gateway(settings, bus, deployment.ports) as centre:
-        services = centre.services()
-        if with_pipelines:
-            from compose.pipelines import runner
-
-            services.append(runner(settings, centre.job_repository, centre.task_launcher, bus))
-        async with served(services, sockets, settings.shown()):
-            yield deployment
-
-
-@asynccontextmanager
 async def edge_side(settings: Settings) -> AsyncIterator[Deployment]:
-    """The edge alone; it opens every connection itself, so the instrument PC needs no open port."""
+    """The edge alone; it opens every connection itself, so the instrument PC needs no open port.
+
+    Where it is told of the gateway's bus, results are fetched as soon as they are announced there.
+    """
     from compose.edge import Peers, edge
 
-    base, offset = settings.edge.gateway, settings.port_offset
+    reach = over_network(settings, settings.edge.gateway)
     async with _bound(settings, EDGE) as (sockets, deployment), AsyncExitStack() as stack:
         jobs, tasks, receiver, sender = [
-            await stack.enter_async_context(over_network(base, name, offset))
+            await stack.enter_async_context(reach(name))
             for name in ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
         ]
         peers = Peers(HttpJobs(jobs), HttpTasks(tasks), receiver, sender)
-        instrument = await stack.enter_async_context(edge(settings, peers, None))
+        bus: Bus | None = None
+        if not settings.bus_url.startswith("local"):
+            bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("edge")))
+        instrument = await stack.enter_async_context(edge(settings, peers, bus))
         await stack.enter_async_context(served(instrument.services(), sockets, settings.shown()))
         yield deployment
 
 
-@asynccontextmanager
-async def pipelines_side(settings: Settings) -> AsyncIterator[Deployment]:
-    """Only pipelines, on a host of their own that sees the gateway's files under the same paths."""
-    from compose.pipelines import runner
+def _exporter_of(settings: Settings) -> list[str]:
+    return [EXPORT] if settings.export_to() else []
 
-    base, offset = settings.pipelines.gateway, settings.port_offset
-    async with _bound(settings, PIPELINES) as (sockets, deployment), AsyncExitStack() as stack:
-        jobs = await stack.enter_async_context(over_network(base, "job-repository", offset))
-        tasks = await stack.enter_async_context(over_network(base, "task-launcher", offset))
-        service = runner(settings, HttpJobs(jobs), HttpTasks(tasks), open_bus(settings.bus_url))
-        await stack.enter_async_context(served([service], sockets, settings.shown()))
-        yield deployment
+
+async def _central(
+    stack: AsyncExitStack, settings: Settings, bus: Bus, names: Sequence[str], ports: Mapping[str, int]
+) -> tuple["Gateway | Afar", list[Service]]:
+    """The named services of the gateway's side, in the order in which they start."""
+    centre: Gateway | Afar
+    if set(GATEWAY) & set(names):
+        from compose.gateway import gateway
+
+        reach = over_network(settings, settings.gateway.inside)
+        centre = await stack.enter_async_context(gateway(settings, bus, settings.ports() | dict(ports), reach, names))
+    else:
+        reach = over_network(settings, settings.pipelines.gateway)
+        jobs, tasks = [await stack.enter_async_context(reach(name)) for name in ("job-repository", "task-launcher")]
+        centre = Afar(HttpJobs(jobs), HttpTasks(tasks))
+    services = list(centre.services.values())
+    if PIPELINES in names:
+        from compose.pipelines import runner
+
+        services.append(runner(settings, centre.jobs, centre.tasks, bus))
+    if EXPORT in names:
+        from compose.export import exporter
+
+        services.append(await stack.enter_async_context(exporter(settings, bus)))
+    return centre, services
 
 
 @asynccontextmanager

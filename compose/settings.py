@@ -1,17 +1,20 @@
 """All settings of all parts: one TOML file, and environment variables that override it."""
 
+import ipaddress
 import os
 import socket
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from contracts.hosting import PORTS
 
 CONFIG_FILE = "CYTOBUS_CONFIG"
 """Environment variable that names the TOML file; without it ``cytobus.toml`` in the working folder is read."""
+LAPTOP_SECRET = "laptop-only"
+"""The password of the example deployment; it is refused where others can reach it."""
 
 
 class Part(BaseModel):
@@ -38,7 +41,8 @@ class EdgeSettings(Part):
     output: Path | None = None
     """Where results come back; empty: ``edge/output`` in the data folder."""
     gateway: str = "http://127.0.0.1"
-    """Where the gateway is, scheme and host; the contract's ports are added."""
+    """Where the gateway is, scheme and host; the contract's ports are added. ``{service}`` stands for the
+    service's name, where each has a host of its own."""
     lab_name: str = "ScienceLab"
     lab_equipment: str = "Microscope"
     operator: str = "Scientist 1"
@@ -66,7 +70,15 @@ class GatewaySettings(Part):
     database_url: str = ""
     """SQLAlchemy URL; empty: SQLite in the data folder."""
     callback: str = "http://127.0.0.1"
-    """Scheme and host under which pipelines reach this gateway."""
+    """Scheme and host under which pipelines reach this gateway; ``{service}`` stands for the service's name."""
+    inside: str = "http://127.0.0.1"
+    """Where the gateway's services find each other when they run in processes of their own; as ``callback``."""
+    database_seconds: float = Field(default=60.0, ge=0)
+    """How long a database that is away is waited for at the start."""
+    launch_style: Literal["auto", "aicsd", "edgex"] = "auto"
+    """The form of orders to pipelines on the bus; auto: AiCSD's on Redis, EdgeX v3's on MQTT."""
+    edgex_raw_payload: bool = False
+    """EdgeX v4's raw JSON payload instead of base64, which older services do not understand."""
     answer_seconds: float = Field(default=900.0, gt=0)
     """How long a pipeline that only speaks the contract may be silent before it is told again."""
 
@@ -81,6 +93,7 @@ class PipelineSettings(Part):
     worker_name: str = ""
     """Names this runner and no other; empty: the host's name."""
     gateway: str = "http://127.0.0.1"
+    """Where the gateway is; as for the edge."""
     timeout_seconds: float = Field(default=600.0, gt=0)
     memory_mb: int = Field(default=0, ge=0)
     """Address space of a worker process at most; 0: no limit."""
@@ -104,6 +117,13 @@ class Settings(BaseSettings):
     port_offset: int = 0
     """Added to the contract's ports; -1: any free ports."""
     bus_url: str = "local://"
+    """``local://`` (one process), ``redis://[:password@]host:6379/0`` or ``mqtt://[user:password@]host:1883``."""
+    instance: str = ""
+    """Names this process on the bus, the same after each start; empty: the host's name and what runs here."""
+    export_url: str = ""
+    """MQTT broker on which the contract's ``mqtt-export`` topics are repeated; empty: the bus, if that is MQTT."""
+    published_on: str = "127.0.0.1"
+    """Address under which others reach this deployment, when it is not ``host`` (containers)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
     config: Path | None = None
@@ -153,11 +173,49 @@ class Settings(BaseSettings):
     def worker_name(self) -> str:
         return self.pipelines.worker_name or socket.gethostname()
 
+    def on_bus(self, role: str) -> str:
+        """What the process of a role is called on the bus."""
+        return self.instance or f"{socket.gethostname()}.{role}"
+
+    def export_to(self) -> str:
+        """The broker of the exporter; empty: there is none."""
+        return self.export_url or (self.bus_url if self.bus_url.startswith("mqtt") else "")
+
+    def launch_style(self) -> str:
+        """``aicsd`` or ``edgex``."""
+        chosen = self.gateway.launch_style
+        return chosen if chosen != "auto" else "edgex" if self.bus_url.startswith("mqtt") else "aicsd"
+
     def shown(self) -> dict[str, Any]:
-        """For ``/config`` and logs: plain values, without the password of a database."""
+        """For ``/config`` and logs: plain values, without passwords."""
         plain = self.model_dump(mode="json")
+        for name in ("bus_url", "export_url"):
+            plain[name] = _without_password(plain[name])
         plain["gateway"]["database_url"] = _without_password(self.database_url())
         return plain
+
+    @model_validator(mode="after")
+    def _no_laptop_secret_in_a_network(self) -> "Settings":
+        urls = {"bus_url": self.bus_url, "export_url": self.export_url, "database_url": self.gateway.database_url}
+        known = [name for name, url in urls.items() if f":{LAPTOP_SECRET}@" in url]
+        if known and not _is_loopback(self.published_on):
+            raise ValueError(
+                f"{', '.join(known)} has the password {LAPTOP_SECRET!r}, which everybody knows, but the deployment can"
+                f" be reached at {self.published_on}: set passwords of your own"
+            )
+        return self
+
+
+def address(base: str, service: str, port: int) -> str:
+    """Where a service is: a base of the settings, the service's name put in, with its port."""
+    return f"{base.rstrip('/').replace('{service}', service)}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _without_password(url: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from contracts.models import InputFile, Job, OutputFile, State
+from contracts.topics import device_topic
 
 
 class Message(BaseModel):
@@ -68,6 +69,8 @@ class PipelineRequested(Reported):
     parameters: Mapping[str, str] = Field(default_factory=dict)
     lease_until: int = 0
     """When to ask again if nobody has taken the job (ns since the epoch); 0: it waits to be claimed."""
+    again: bool = False
+    """An operator wants the pipeline told now, although there is still time for its answer."""
 
 
 class PipelineStarted(Reported):
@@ -133,6 +136,8 @@ class StepFailed(Reported):
     retry_at: int = 0
     worker: str = ""
     """Who failed, where the step is leased: once another holds the lease, nobody minds."""
+    lease: int | None = None
+    """Until when the lease lasted that is complained of (ns): once there is another, nobody minds."""
 
 
 class WorkerReleased(Reported):
@@ -182,6 +187,9 @@ class Verdict(BaseModel):
 VERDICTS: TypeAdapter[list[Verdict]] = TypeAdapter(list[Verdict])
 
 
-def jobs_in(state: State) -> str:
-    """The topic on which jobs that have reached a state are announced."""
-    return f"jobs/{state}"
+def jobs_in(state: State, host: str = "") -> str:
+    """The topic on which jobs of an instrument that have reached a state are announced; without a host, the
+    pattern for those of all instruments. It is EdgeX's: an unchanged app service that listens to
+    ``edgex/events/#`` hears it."""
+    topic = device_topic("job-repository", "Job", host, state)
+    return topic if host else topic.replace("/_/", "/+/")

@@ -36,6 +36,7 @@ PORTS: Mapping[str, int] = {
     "file-sender-gateway": 59786,
     "file-receiver-oem": 59787,
     "pipeline-sim": 59789,
+    "mqtt-export": 59703,
 }
 """The contract's ports."""
 

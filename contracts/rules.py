@@ -165,9 +165,12 @@ def _delivered_input(job: Job, fact: ev.InputDelivered, _at: int) -> Job:
     return enter(job, State.RECEIVED, input_file=job.input_file.evolve(**place))
 
 
-def _requested(job: Job, fact: ev.PipelineRequested, _at: int) -> Job:
-    if job.state is State.RUNNING and (job.lease_holder or not fact.lease_until):
-        return job
+def _requested(job: Job, fact: ev.PipelineRequested, at: int) -> Job:
+    if job.state is State.RUNNING:
+        # Two launchers may have looked at the same time: the pipeline is told by the first of them only.
+        told = job.lease_until > at and not fact.again
+        if job.lease_holder or not fact.lease_until or told:
+            return job
     details = job.pipeline_details.evolve(
         task_id=fact.task_id,
         status=str(PipelineStatus.PROCESSING),
@@ -251,6 +254,7 @@ def _previewed(job: Job, fact: ev.PreviewsMade, _at: int) -> Job:
 def _step_failed(job: Job, fact: ev.StepFailed, _at: int) -> Job:
     told_before = 0 < fact.retry_at == job.not_before and job.failures > 0 and job.reason == fact.reason
     stale = fact.worker and job.lease_holder and job.lease_holder != fact.worker
+    stale = stale or (fact.lease is not None and fact.lease != job.lease_until)
     if job.state is not fact.state or job.state in FINAL or told_before or stale:
         return job
     failures = job.failures + 1

@@ -94,7 +94,7 @@ class FileReceiver:
             await stack.enter_async_context(self._closing.desk.running())
             await asyncio.to_thread(_sweep, self._settings.output / PARTS, self._clock() - KEPT)
             if self._bus is not None:
-                handlers = {jobs_in(State.DELIVERING): self._on_delivering}
+                handlers = {jobs_in(State.DELIVERING, self._host): self._on_delivering}
                 await stack.enter_async_context(self._bus.subscribe(f"{self.name}-{self._host}", handlers))
             yield
 

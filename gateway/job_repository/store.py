@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from contracts import rules
+from contracts.announcements import announcement
 from contracts.errors import AppError, NotFound
-from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased, jobs_in
+from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased
 from contracts.models import Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
@@ -22,8 +23,9 @@ QUICK = 100
 class JobStore:
     """The only place where jobs are written. Reads run beside the writer and see the last commit."""
 
-    def __init__(self, writer: Writer, readers: sa.Engine, clock: Clock) -> None:
-        self._writer, self._readers, self._clock = writer, readers, clock
+    def __init__(self, writer: Writer, readers: sa.Engine, clock: Clock, *, raw_payload: bool = False) -> None:
+        """``raw_payload``: announcements in EdgeX v4's own form."""
+        self._writer, self._readers, self._clock, self._raw_payload = writer, readers, clock, raw_payload
 
     async def apply(self, facts: Sequence[Fact]) -> list[Verdict]:
         """Apply facts in order; answered after the commit. A fact refused does not hinder the others."""
@@ -206,9 +208,10 @@ class JobStore:
             tx.execute(NOTE, lines)
 
     def _announce(self, tx: sa.Connection, messages: list[dict[str, str]], jobs: Sequence[Job]) -> None:
-        rows = messages + [
-            {"topic": jobs_in(job.state), "key": job.id, "payload": job.model_dump_json(by_alias=True)} for job in jobs
-        ]
+        rows = list(messages)
+        for job in jobs:
+            news = announcement(job, raw_payload=self._raw_payload)
+            rows.append({"topic": news.topic, "key": job.id, "payload": news.payload})
         if rows:
             tx.execute(ANNOUNCE, rows)
 

@@ -3,25 +3,22 @@
 import asyncio
 import logging
 import random
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contracts import edgex, gojson
 from contracts import events as ev
 from contracts.desk import Desk, pause_after
 from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
 from gateway.files import GatewayFiles, inspected
-from gateway.task_launcher.rules import Addresses, Choice, choose, params_for
+from gateway.task_launcher.messages import Messages, Wording
+from gateway.task_launcher.rules import Addresses, Choice, choose
 from gateway.task_launcher.store import TaskStore
 
 log = logging.getLogger(__name__)
 PAGE = 100
 Batch = tuple[Job, ...]
-AICSD = edgex.Style.AICSD
-PARAMS_TOPIC, RESULTS_TOPIC, JOBS_TOPIC = "pipeline/params", "pipeline/inferenceResults", "jobs"
 
 
 class Launching:
@@ -37,8 +34,10 @@ class Launching:
         hostname: str,
         clock: Clock,
         answer_seconds: float,
+        wording: Wording = Wording(),  # noqa: B008 - a frozen value
     ) -> None:
-        self._jobs, self._tasks, self._files, self._to = jobs, tasks, files, addresses
+        self._jobs, self._tasks, self._files = jobs, tasks, files
+        self._messages = Messages(addresses, clock, wording)
         self._hostname, self._clock, self._answer_ns = hostname, clock, int(answer_seconds * 1e9)
         self.troubles: dict[str, str] = {}
         """Task id -> why its rule could not be asked last time."""
@@ -113,7 +112,7 @@ class Launching:
             # Pipelines that claim their jobs cannot miss a message; others are told again after a while.
             lease_until=0 if pulled else self._clock() + self._answer_ns,
         )
-        return request.model_copy(update={"messages": self._launch_messages(job, request)})
+        return self._with_order(job, request)
 
     def _folder(self, job: Job, task: Task) -> str:
         if not task.result_file_folder:
@@ -132,17 +131,11 @@ class Launching:
             for other in page.jobs
         )
 
-    def _launch_messages(self, job: Job, request: ev.PipelineRequested) -> tuple[ev.Message, ...]:
-        params = params_for(job, request.task_id, request.output_folder, request.parameters, self._to)
-        document = params.model_dump(by_alias=True)
-        topic = request.pipeline_id
-        if "ovms/" in topic:
-            body = gojson.dumps(document)
-            return (_message(PARAMS_TOPIC, body, "application/json"),)
-        tags: dict[str, Any] = {"jobId": job.id, "taskId": request.task_id, "pipeline": topic}
-        event = edgex.launch_event(document, event_id=_id(), reading_id=_id(), origin=self._clock(), tags=tags)
-        packed = edgex.pack(event, style=AICSD, correlation_id=_id())
-        return (ev.Message(topic=topic, payload=packed.decode()),)
+    def _with_order(self, job: Job, request: ev.PipelineRequested) -> ev.PipelineRequested:
+        order = self._messages.order(
+            job, request.task_id, request.pipeline_id, request.output_folder, request.parameters
+        )
+        return request.model_copy(update={"messages": (order,)})
 
     async def remind_all(self, batch: Batch) -> None:
         """Foreign pipelines did not answer in time: count it, and tell them again."""
@@ -153,7 +146,7 @@ class Launching:
 
     async def tell_again(self, jobs: Sequence[Job]) -> None:
         """An operator wants pipelines told again; that is nobody's failure."""
-        _complain(await self._jobs.report([self._told_again(job) for job in jobs]))
+        _complain(await self._jobs.report([self._told_again(job, by_operator=True) for job in jobs]))
 
     def _silence(self, job: Job) -> ev.StepFailed:
         return ev.StepFailed(
@@ -163,9 +156,10 @@ class Launching:
             trouble=Trouble.PIPELINE,
             reason=f"pipeline {job.pipeline_details.pipeline_id} did not answer in time",
             retry_at=self._clock(),
+            lease=job.lease_until,
         )
 
-    def _told_again(self, job: Job) -> ev.PipelineRequested:
+    def _told_again(self, job: Job, *, by_operator: bool = False) -> ev.PipelineRequested:
         now, details = self._clock(), job.pipeline_details
         request = ev.PipelineRequested(
             job_id=job.id,
@@ -176,8 +170,9 @@ class Launching:
             output_folder=details.output_folder,
             parameters=dict(details.parameters or {}),
             lease_until=now + self._answer_ns,
+            again=by_operator,
         )
-        return request.model_copy(update={"messages": self._launch_messages(job, request)})
+        return self._with_order(job, request)
 
     async def confirm_all(self, batch: Batch) -> None:
         """Take pipelines' reports as final."""
@@ -199,30 +194,15 @@ class Launching:
         return fact.model_copy(update={"messages": self._result_messages(job, bool(outputs) and not missing)})
 
     def _result_messages(self, job: Job, to_be_sent: bool) -> tuple[ev.Message, ...]:
-        messages = []
-        details, file = job.pipeline_details, job.input_file
-        if details.results:
-            text = edgex.inference_text(file.hostname, f"{file.dir_name.rstrip('/')}/{file.name}", details.results)
-            messages.append(_message(RESULTS_TOPIC, text, "text/plain"))
+        details = job.pipeline_details
+        messages = [self._messages.results(job)] if details.results else []
         if to_be_sent and details.status == PipelineStatus.COMPLETE:
-            document = job.model_dump(mode="json", by_alias=True)
-            event = edgex.jobs_event(document, event_id=_id(), reading_id=_id(), origin=self._clock())
-            packed = edgex.pack(event, style=AICSD, correlation_id=_id())
-            messages.append(ev.Message(topic=JOBS_TOPIC, payload=packed.decode()))
+            messages.append(self._messages.outputs_ready(job))
         return tuple(messages)
-
-
-def _message(topic: str, body: bytes, content_type: str) -> ev.Message:
-    packed = edgex.pack_payload(body, content_type=content_type, correlation_id=_id(), style=AICSD)
-    return ev.Message(topic=topic, payload=packed.decode())
 
 
 def _batch_name(batch: Batch) -> str:
     return batch[0].id
-
-
-def _id() -> str:
-    return str(uuid.uuid4())
 
 
 def _complain(verdicts: Sequence[ev.Verdict]) -> None:

@@ -18,6 +18,7 @@ from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Ta
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.files import GatewayFiles
 from gateway.task_launcher.launching import Launching
+from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses, merged, seconds_of
 from gateway.task_launcher.store import TaskStore
 
@@ -68,9 +69,10 @@ class TaskLauncher:
         *,
         hostname: str = "gateway",
         answer_seconds: float = 900.0,
+        wording: Wording = Wording(),  # noqa: B008 - a frozen value
     ) -> None:
         self._jobs, self._store, self._bus, self._clock = jobs, store, bus, clock
-        self._work = Launching(jobs, store, files, addresses, hostname, clock, answer_seconds)
+        self._work = Launching(jobs, store, files, addresses, hostname, clock, answer_seconds, wording)
         self.desks = self._work.desks
 
     @asynccontextmanager

@@ -150,6 +150,21 @@ def test_a_launched_job_is_told_again_but_not_while_someone_works_on_it():
     assert advance(leased, s.requested(lease_until=NOW + 50), NOW) is leased
 
 
+def test_two_launchers_that_look_at_once_tell_a_pipeline_once():
+    received = told(STORY[:3])
+    first = advance(received, s.requested(lease_until=NOW + 5), NOW)
+    assert advance(first, s.requested(lease_until=NOW + 6), NOW) is first
+    by_operator = s.requested(lease_until=NOW + 6).model_copy(update={"again": True})
+    assert advance(first, by_operator, NOW).lease_until == NOW + 6
+    # Both see that the time for an answer is over; each complains and tells again.
+    silence = s.failed_step(State.RUNNING, retry_at=NOW + 9).model_copy(update={"lease": NOW + 5})
+    counted = advance(first, silence, NOW + 9)
+    again = advance(counted, s.requested(lease_until=NOW + 50), NOW + 9)
+    assert (counted.failures, again.failures, again.lease_until) == (1, 1, NOW + 50)
+    assert advance(again, silence, NOW + 9) is again
+    assert advance(again, s.requested(lease_until=NOW + 51), NOW + 9) is again
+
+
 @pytest.mark.parametrize("state", [state for state in REACHED if State(state) not in FINAL])
 def test_a_step_that_keeps_failing_backs_off_and_ends_in_quarantine_with_the_reason(state):
     job = start = REACHED[state]

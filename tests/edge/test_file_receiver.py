@@ -215,7 +215,7 @@ async def test_an_announcement_wakes_it(journal, jobs, outputs, output, ask):
     async with receiver.running():
         await eventually(lambda: jobs.facts == [])
         delivering(jobs, outputs, "job-1", b"one")
-        await bus.publish(jobs_in(State.DELIVERING), b"job-1")
+        await bus.publish(jobs_in(State.DELIVERING, "oem"), b"job-1")
         await delivered(jobs, "job-1")
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from contracts.events import jobs_in
 from contracts.models import State
 from tests.support import stories as s
 
@@ -112,7 +113,7 @@ async def test_the_state_follows_the_contracts_words_and_others_hear_of_it(house
     assert (await put(fields)).status_code == 200
     changed = await house.one()
     assert (changed.state, changed.lease_holder, changed.lease_until) == (state, "", 0)
-    assert house.outbox(f"jobs/{state}")
+    assert house.outbox(jobs_in(state, "oem"))
     lines = await house.store.history("job-1")
     assert (lines[-1]["By"], lines[-1]["From"], lines[-1]["To"]) == ("client", "running", state)
 

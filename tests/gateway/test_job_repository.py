@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from contracts.events import jobs_in
 from contracts.hosting import app_of
 from contracts.models import State
 from tests.support import stories as s
@@ -41,7 +42,7 @@ async def test_a_new_job_is_201_with_its_bare_id_and_is_kept_as_it_was_sent(hous
     document = (await call("GET", f"/job/{job.id}")).json()
     assert document["ErrorDetails"] == {"Owner": "", "Error": ""}
     assert document["PipelineDetails"]["OutputFiles"] is None
-    assert house.outbox("jobs/created")
+    assert house.outbox(jobs_in(State.CREATED, "oem"))
 
 
 async def test_the_same_place_again_is_409_with_the_existing_id_and_another_spelling_of_it_is_another(house, call):

@@ -1,13 +1,13 @@
 """The job store: facts, history, outbox in one transaction; claims; listings."""
 
 import asyncio
-import json
 from collections import Counter
 
 import pytest
 
+from contracts import edgex
 from contracts.errors import NotFound
-from contracts.events import Message
+from contracts.events import Message, jobs_in
 from contracts.models import InputFile, Job, State
 from contracts.ports import JobQuery
 from contracts.rules import MAX_ATTEMPTS
@@ -82,10 +82,12 @@ async def test_each_new_state_is_announced_and_a_kept_lease_is_not(store, base):
     await store.apply([s.started(until=NOW + 5)])
     lines = len(await store.history("job-1"))
     await store.apply([s.started(until=NOW + 9)])
-    assert base.rows(OUTBOX) == [("jobs/created", "job-1"), ("jobs/running", "job-1")]
+    assert base.rows(OUTBOX) == [(jobs_in(State.CREATED, "oem"), "job-1"), (jobs_in(State.RUNNING, "oem"), "job-1")]
     assert len(await store.history("job-1")) == lines
-    (payload,) = base.rows("SELECT payload FROM outbox WHERE topic = 'jobs/running'")[0]
-    assert json.loads(payload)["Owner"] == "task-launcher"
+    payload = base.rows("SELECT payload FROM outbox ORDER BY seq")[-1][0]
+    told = edgex.unpack(payload.encode())
+    assert told.correlation_id == "job-1"
+    assert told.event.readings[0].object_value["Owner"] == "task-launcher"
 
 
 async def test_what_is_sent_leaves_the_outbox_and_nothing_else_does(store):
@@ -221,4 +223,4 @@ async def test_an_edit_that_fails_changes_nothing_and_one_that_succeeds_is_annou
         await store.change("job-1", refuse, "client", "put")
     assert await store.get("job-1") == before
     await store.change("job-1", lambda job: job.evolve(state=State.COMPLETE), "client", "put")
-    assert base.rows(OUTBOX)[-1] == ("jobs/complete", "job-1")
+    assert base.rows(OUTBOX)[-1] == (jobs_in(State.COMPLETE, "oem"), "job-1")

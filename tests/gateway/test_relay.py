@@ -6,6 +6,7 @@ import pytest
 
 from contracts.bus.local import LocalBus
 from contracts.errors import Unavailable
+from contracts.events import jobs_in
 from contracts.models import State, Task
 from gateway.job_repository.relay import Relay
 from tests.support import stories as s
@@ -34,13 +35,17 @@ async def test_what_the_bus_refuses_waits_in_the_outbox_and_leaves_later_in_orde
     relay = Relay(bus, house.store, every=0.01)
     await house.store.apply([s.created("a"), s.created("b")])
     await house.store.apply([s.sending("a")])
-    async with bus.subscribe("g", {"jobs/#": noting(heard)}), relay.running():
+    async with bus.subscribe("g", {"edgex/events/#": noting(heard)}), relay.running():
         await eventually(lambda: "the broker is away" in relay.trouble or "a bug" in relay.trouble)
         await eventually(lambda: len(heard) == 3)
         await eventually(lambda: not house.outbox())
         # The database shows the end a moment before the relay hears of it.
         await eventually(lambda: relay.trouble == "")
-    assert [(d.topic, d.key) for d in heard] == [("jobs/created", "a"), ("jobs/created", "b"), ("jobs/sending", "a")]
+    assert [(d.topic, d.key) for d in heard] == [
+        (jobs_in(State.CREATED, "oem"), "a"),
+        (jobs_in(State.CREATED, "oem"), "b"),
+        (jobs_in(State.SENDING, "oem"), "a"),
+    ]
 
 
 async def test_a_crash_between_publishing_and_forgetting_says_it_twice_and_loses_nothing(house):
