@@ -8,12 +8,12 @@ endif
 DATA ?= data
 ARGS ?=
 
-.PHONY: run test test-heavy test-train lint types bench train clean
+.PHONY: run test servers test-heavy test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
 
-test: $(VENV)/ready-test lint types
+test: $(VENV)/ready-test servers lint types
 	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
 
 test-heavy: $(VENV)/ready-test
@@ -48,6 +48,9 @@ $(VENV)/ready: $(VENV)/made pyproject.toml
 $(VENV)/ready-test: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet -e ".[test]"
 	@touch $@
+
+servers:
+	tests/servers.sh
 
 $(VENV)/ready-train: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet -e ".[train]"

@@ -16,7 +16,8 @@ START_SECONDS = 90.0
 
 
 class Instance:
-    """``cytobus up`` (or another side) on a data folder and free ports. Its output goes to ``<data>.log``."""
+    """``cytobus up`` (or another side, or ``serve`` with names) on a data folder and free ports. Its output goes to
+    ``<data>.log``."""
 
     def __init__(self, data: Path, *, side: str = "up", offset: int = -1, **environment: str) -> None:
         self.data = data
@@ -36,15 +37,23 @@ class Instance:
 
     def start(self) -> None:
         """Start and wait until the API answers."""
-        state = self.data / "running.json"
-        state.unlink(missing_ok=True)
+        self.launch()
+        self.wait_until_up()
+
+    def wait_until_up(self) -> None:
+        """Wait until the API of what was launched answers."""
+        self.wait_for((self.data / "running.json").is_file, START_SECONDS, "it did not come up")
+
+    def launch(self) -> None:
+        """Start without waiting."""
+        (self.data / "running.json").unlink(missing_ok=True)
+        self.data.parent.mkdir(parents=True, exist_ok=True)
         where = ["--data", str(self.data), "--port-offset", str(self._offset)]
-        command = [sys.executable, "-m", "compose", self._side, *where]
+        command = [sys.executable, "-m", "compose", *self._side.split(), *where]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True
             )
-        self.wait_for(state.is_file, START_SECONDS, "it did not come up")
 
     def url(self, service: str) -> str:
         """The base URL of a service."""

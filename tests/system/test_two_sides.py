@@ -1,31 +1,14 @@
 """Edge and gateway as processes of their own; the gateway away, killed and back."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from contracts.hosting import PORTS
+from tests.support.fleet import free_offset
 from tests.support.instance import Instance
 
 FILES = 30
-
-
-def free_offset() -> int:
-    """An offset at which all ports are free now."""
-    for offset in range(1000, 5000, 37):
-        sockets = [socket.socket() for _ in PORTS]
-        try:
-            for sock, port in zip(sockets, PORTS.values(), strict=True):
-                sock.bind(("127.0.0.1", port + offset))
-            return offset
-        except OSError:
-            continue
-        finally:
-            for sock in sockets:
-                sock.close()
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture

@@ -1,0 +1,61 @@
+"""Edge and gateway as in a laboratory: every service of the gateway a process of its own, on real parts."""
+
+import socket
+from pathlib import Path
+
+from contracts.hosting import PORTS
+from tests.support.instance import Instance
+
+SERVICES = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "pipelines")
+
+
+def free_offset() -> int:
+    """An offset at which all ports are free now."""
+    for offset in range(1000, 5000, 37):
+        sockets = [socket.socket() for _ in PORTS]
+        try:
+            for sock, port in zip(sockets, PORTS.values(), strict=True):
+                sock.bind(("127.0.0.1", port + offset))
+            return offset
+        except OSError:
+            continue
+        finally:
+            for sock in sockets:
+                sock.close()
+    raise AssertionError("no free ports")
+
+
+class Fleet:
+    """The processes by service, and ``edge``; they share the gateway's folder of files and nothing else."""
+
+    def __init__(self, folder: Path, *, bus_url: str, database_url: str, services: tuple[str, ...] = SERVICES) -> None:
+        offset, self.files = free_offset(), folder / "files"
+        environment = {
+            "CYTOBUS_BUS_URL": bus_url,
+            "CYTOBUS_GATEWAY__DATABASE_URL": database_url,
+            "CYTOBUS_GATEWAY__FILES": str(self.files),
+            "CYTOBUS_PIPELINES__TOPICS": '["only-file", "only-results"]',
+        }
+        self.services = {
+            name: Instance(folder / name, side=f"serve {name}", offset=offset, **environment) for name in services
+        }
+        self.edge = Instance(folder / "edge", side="edge", offset=offset, CYTOBUS_BUS_URL=bus_url)
+
+    @property
+    def repository(self) -> Instance:
+        return self.services["job-repository"]
+
+    @property
+    def launcher(self) -> Instance:
+        return self.services["task-launcher"]
+
+    def start(self) -> None:
+        """All at once, in whatever order they come up."""
+        for instance in (*self.services.values(), self.edge):
+            instance.launch()
+        for instance in (*self.services.values(), self.edge):
+            instance.wait_until_up()
+
+    def close(self) -> None:
+        for instance in (self.edge, *self.services.values()):
+            instance.close()
