@@ -1,46 +1,22 @@
 """Examines a set-up and says what is wrong and how to mend it."""
 
-import asyncio
 import os
 import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-import httpx
 from rich.table import Table
 
-from compose.operate import client_for
+from compose.doctor_network import Finding, bus, services, stuck, tasks
 from compose.settings import Settings
-from contracts import selectors
-from contracts.client import HttpJobs, call
-from contracts.errors import AppError
-from contracts.models import State
-from contracts.ports import JobQuery
 
 LOW_DISK = 2 * 2**30
 """Bytes free under which a disk is called nearly full."""
-GONE = 120.0
-"""Seconds of silence after which a runner of pipelines is missed."""
 SLOW_SYNC = 0.05
 """Seconds for one synced write above which a disk will hold up many small files."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. ``bad`` asks for a hand, ``remedy`` says which."""
-
-    what: str
-    seen: str
-    remedy: str = ""
-
-    @property
-    def bad(self) -> bool:
-        return bool(self.remedy)
 
 
 Check = Callable[[Settings], list[Finding] | Awaitable[list[Finding]]]
@@ -49,7 +25,7 @@ Check = Callable[[Settings], list[Finding] | Awaitable[list[Finding]]]
 async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order of the data's way. A check that fails itself is a finding too."""
     found: list[Finding] = []
-    for check in (_python, _folders, _disk, _watching, _databases, _plugins, _services, _tasks, _stuck):
+    for check in (_python, _folders, _disk, _watching, _databases, _plugins, bus, services, tasks, stuck):
         try:
             result = check(settings)
             found += await result if isinstance(result, Awaitable) else result
@@ -184,71 +160,3 @@ def _plugins(_settings: Settings) -> list[Finding]:
         )
         for topic, plugin in installed().items()
     ]
-
-
-async def _services(settings: Settings) -> list[Finding]:
-    names = [*settings.ports()]
-    return list(await asyncio.gather(*(_service(settings, name) for name in names)))
-
-
-async def _service(settings: Settings, name: str) -> Finding:
-    async with client_for(settings, name) as client:
-        try:
-            answer = await client.get("/api/v1/health", timeout=5.0)
-            health = answer.json()
-            if health.get("service") != name:
-                raise ValueError("another program answers")
-        except httpx.HTTPError:
-            return Finding(name, f"does not run at {client.base_url}")
-        except (ValueError, AttributeError):
-            remedy = "another program has this port: stop it, or set port_offset"
-            return Finding(name, f"{client.base_url} is not ours", remedy)
-    troubles = "; ".join(f"{desk}: {words}" for desk, words in health["troubles"].items())
-    skew = _skew(answer.headers.get("date", ""))
-    remedy = "set both clocks by NTP" if abs(skew) > 60 else ""
-    return Finding(name, troubles or "runs", remedy or ("see its log" if troubles else ""))
-
-
-def _skew(date: str) -> float:
-    """Seconds by which the peer's clock is ahead."""
-    return parsedate_to_datetime(date).timestamp() - time.time() if date else 0.0
-
-
-async def _tasks(settings: Settings) -> list[Finding]:
-    async with client_for(settings, "task-launcher") as client:
-        try:
-            answer = await call(client, "GET", "/api/v1/task")
-            listed = (await call(client, "GET", "/api/v1/pipelines")).json()
-        except AppError:
-            return []
-    alive = {pipeline["subscriptionTopic"]: time.time() - int(pipeline["lastSeen"]) / 1e9 for pipeline in listed}
-    if answer.status_code == 204:
-        return [Finding("tasks", "none", "register one, or no image will go anywhere: cytobus tasks add --help")]
-    return [_task(task, alive) for task in answer.json()]
-
-
-def _task(task: dict[str, str], alive: Mapping[str, float]) -> Finding:
-    what, topic = f"task {task['Description'][:40]}", task["PipelineId"]
-    try:
-        selectors.check(task["JobSelector"])
-    except selectors.BadSelector as error:
-        return Finding(what, f"its rule cannot be used: {error}", "correct or delete the task")
-    if topic not in alive:
-        return Finding(what, f"no runner of ours has pipeline {topic}; it goes out on the bus")
-    if alive[topic] > GONE:
-        return Finding(what, f"the runner of {topic} was last heard of {alive[topic]:.0f} s ago", "start it again")
-    return Finding(what, f"goes to {topic}")
-
-
-async def _stuck(settings: Settings) -> list[Finding]:
-    found = []
-    async with client_for(settings, "job-repository") as client:
-        try:
-            page = await HttpJobs(client).find(JobQuery(states=(State.QUARANTINED,), limit=5))
-            counts = (await call(client, "GET", "/api/v1/counts")).json()
-        except AppError:
-            return []
-    for job in page.jobs:
-        remedy = f"mend the cause, then: cytobus jobs release {job.id}"
-        found.append(Finding(f"quarantined {job.input_file.name[:40]}", job.reason, remedy))
-    return [Finding("jobs", ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none yet"), *found]

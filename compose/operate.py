@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from compose.settings import Settings
+from compose.settings import Settings, address
 from contracts.client import HttpJobs, call
 from contracts.errors import AppError
 from contracts.events import JobReleased
@@ -30,13 +30,22 @@ Data = Annotated[Path | None, typer.Option("--data", help="Folder of the running
 JobId = Annotated[str, typer.Argument(help="The job's id, or its beginning")]
 
 
-def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
-    """A client for a service of the instance that runs on this data folder, else on the usual ports."""
-    port = PORTS[service] + max(settings.port_offset, 0)
+def running_here(settings: Settings) -> dict[str, int]:
+    """Service -> port of the instance that runs, or last ran, on this data folder."""
     remembered = settings.data / "running.json"
-    if remembered.is_file():
-        port = json.loads(remembered.read_text())["ports"].get(service, port)
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
+    if not remembered.is_file():
+        return {}
+    ports: dict[str, int] = json.loads(remembered.read_text())["ports"]
+    return ports
+
+
+def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
+    """A client for a service of the instance on this data folder, else where its peers would look for it."""
+    here, base = running_here(settings), "http://127.0.0.1"
+    port = here.get(service, PORTS[service] + max(settings.port_offset, 0))
+    if here and service not in here:
+        base = settings.edge.gateway if "file-watcher" in here else settings.gateway.inside
+    return httpx.AsyncClient(base_url=address(base, service, port), timeout=30.0)
 
 
 def _settings(data: Path | None) -> Settings:

@@ -190,8 +190,8 @@ class Settings(BaseSettings):
         """For ``/config`` and logs: plain values, without passwords."""
         plain = self.model_dump(mode="json")
         for name in ("bus_url", "export_url"):
-            plain[name] = _without_password(plain[name])
-        plain["gateway"]["database_url"] = _without_password(self.database_url())
+            plain[name] = without_password(plain[name])
+        plain["gateway"]["database_url"] = without_password(self.database_url())
         return plain
 
     @model_validator(mode="after")
@@ -218,7 +218,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
     scheme, found, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
     return f"{scheme}{found}{login.partition(':')[0]}:***@{place}" if at else url

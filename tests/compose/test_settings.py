@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from compose.cli import app
-from compose.settings import CONFIG_FILE, Settings
+from compose.settings import CONFIG_FILE, Settings, address
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +60,51 @@ def test_a_wrong_setting_is_named_and_nothing_starts(tmp_path: Path, text: str, 
 
     assert result.exit_code == 2
     assert named in result.output
+
+
+EVERYBODYS = {
+    "bus_url": "redis://:laptop-only@redis:6379/0",
+    "export_url": "mqtt://cytobus:laptop-only@mosquitto:1883",
+    "gateway": {"database_url": "postgresql://cytobus:laptop-only@postgres/cytobus"},
+}
+
+
+@pytest.mark.parametrize("setting", EVERYBODYS)
+@pytest.mark.parametrize("place", ["0.0.0.0", "::", "192.168.1.5", "gateway.lab"])
+def test_the_examples_password_is_refused_where_others_can_reach_it(setting, place):
+    with pytest.raises(ValidationError, match="set passwords of your own") as refused:
+        Settings(published_on=place, **{setting: EVERYBODYS[setting]})
+    assert ("database_url" if setting == "gateway" else setting) in str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_on_a_laptop_the_examples_password_will_do(place):
+    assert Settings(published_on=place, **EVERYBODYS).published_on == place
+
+
+def test_what_is_shown_of_the_settings_holds_no_password():
+    shown = str(Settings(**EVERYBODYS).shown())
+    assert "laptop-only" not in shown
+    assert "redis://:***@redis:6379/0" in shown
+
+
+@pytest.mark.parametrize(("bus", "style", "export"), [
+    ("local://", "aicsd", ""),
+    ("redis://redis", "aicsd", ""),
+    ("mqtt://broker", "edgex", "mqtt://broker"),
+])  # fmt: skip
+def test_the_form_of_orders_and_the_exporter_follow_the_bus(bus, style, export):
+    settings = Settings(bus_url=bus)
+    assert (settings.launch_style(), settings.export_to()) == (style, export)
+    assert Settings(bus_url=bus, export_url="mqtt://other").export_to() == "mqtt://other"
+    assert Settings(bus_url=bus, gateway={"launch_style": "aicsd"}).launch_style() == "aicsd"
+
+
+@pytest.mark.parametrize(("base", "expected"), [
+    ("http://127.0.0.1", "http://127.0.0.1:59784"),
+    ("http://gateway.lab/", "http://gateway.lab:59784"),
+    ("http://{service}", "http://job-repository:59784"),
+    ("https://{service}.lab", "https://job-repository.lab:59784"),
+])  # fmt: skip
+def test_an_address_may_name_the_service(base, expected):
+    assert address(base, "job-repository", 59784) == expected
