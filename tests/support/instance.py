@@ -55,6 +55,12 @@ class Instance:
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True
             )
 
+    @property
+    def pid(self) -> int:
+        """The main process."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, service: str) -> str:
         """The base URL of a service."""
         ports = json.loads((self.data / "running.json").read_text())["ports"]

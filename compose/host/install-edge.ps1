@@ -1,0 +1,47 @@
+# The edge as a Windows service. Run in an elevated PowerShell; needs Python 3.11 or newer, and NSSM (nssm.cc), which
+# makes a service of any program, restarts it when it ends and stops it with Ctrl-C, so that what is in hand is finished.
+#
+#   .\install-edge.ps1 -Gateway http://gateway.lab -Hostname scope-1 -Folder D:\images -Output D:\results
+param(
+    [Parameter(Mandatory)] [string] $Gateway,
+    [Parameter(Mandatory)] [string] $Hostname,
+    [Parameter(Mandatory)] [string] $Folder,
+    [Parameter(Mandatory)] [string] $Output,
+    [string] $Package = "cytobus",
+    [string] $Home_ = "$env:ProgramData\cytobus"
+)
+$ErrorActionPreference = "Stop"
+if (-not (Get-Command nssm -ErrorAction SilentlyContinue)) { throw "nssm is not on the PATH: install it first" }
+
+New-Item -ItemType Directory -Force -Path $Home_, "$Home_\data" | Out-Null
+py -3 -m venv "$Home_\venv"
+& "$Home_\venv\Scripts\python.exe" -m pip install --quiet $Package
+
+# TOML's single quotes keep backslashes as they are.
+$settings = @"
+log_json = true
+
+[edge]
+gateway = '$Gateway'
+hostname = '$Hostname'
+folders = ['$Folder']
+output = '$Output'
+"@
+# UTF-8 without a byte order mark, which TOML does not know.
+[IO.File]::WriteAllText("$Home_\edge.toml", $settings)
+
+$program = "$Home_\venv\Scripts\cytobus.exe"
+nssm install cytobus-edge $program edge --config "$Home_\edge.toml" --data "$Home_\data"
+nssm set cytobus-edge AppStderr "$Home_\edge.log"
+nssm set cytobus-edge AppStdout "$Home_\edge.log"
+nssm set cytobus-edge AppRotateFiles 1
+nssm set cytobus-edge AppRotateBytes 10485760
+nssm set cytobus-edge AppStopMethodConsole 30000
+nssm set cytobus-edge AppExit Default Restart
+nssm set cytobus-edge Start SERVICE_AUTO_START
+nssm start cytobus-edge
+
+# Without NSSM a scheduled task does nearly the same: it starts with the machine and is started again when it ends.
+#   $action  = New-ScheduledTaskAction -Execute $program -Argument "edge --config $Home_\edge.toml --data $Home_\data"
+#   $again   = New-ScheduledTaskSettingsSet -RestartCount 999 -RestartInterval (New-TimeSpan -Minutes 1) -ExecutionTimeLimit 0
+#   Register-ScheduledTask cytobus-edge -Action $action -Trigger (New-ScheduledTaskTrigger -AtStartup) -Settings $again -User SYSTEM
