@@ -29,6 +29,7 @@ lint: $(VENV)/ready-test
 
 types: $(VENV)/ready-test
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 -p edge -p contracts
 
 bench: $(VENV)/ready-test
 	$(BIN)/python -m tests.benchmarks $(ARGS)
