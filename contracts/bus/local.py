@@ -47,8 +47,11 @@ class LocalBus:
         self._open = 0
         self.dead: deque[tuple[str, Delivery, str]] = deque(maxlen=1000)
         """The last dead letters: group, message, reason."""
+        self.counts = dict.fromkeys(("published", "delivered", "retried", "dead", "reconnects"), 0)
+        self.trouble = ""
 
     async def publish(self, topic: str, payload: bytes, *, key: str = "") -> None:
+        self.counts["published"] += 1
         for group in list(self._groups.values()):
             if any(topic_matches(pattern, topic) for pattern, _ in group.handlers):
                 await self._put(group, Delivery(topic, payload, key))
@@ -117,13 +120,16 @@ class LocalBus:
         while True:
             try:
                 await handler(delivery)
+                self.counts["delivered"] += 1
                 return
             except Exception as error:
                 retry = isinstance(error, AppError) and error.retry
                 if not retry or delivery.attempt >= self._max_attempts:
+                    self.counts["dead"] += 1
                     self.dead.append((name, delivery, f"{type(error).__name__}: {error}"))
                     log.warning("group %s gave up on a message of %s: %s", name, delivery.topic, error)
                     return
+                self.counts["retried"] += 1
                 # In place, so that later messages of the same key do not overtake this one.
                 await asyncio.sleep(self._retry_seconds * 2 ** (delivery.attempt - 1))
                 delivery = replace(delivery, attempt=delivery.attempt + 1)
