@@ -114,12 +114,14 @@ class Connection:
     async def close(self, *, for_good: bool = False) -> None:
         """Disconnect. With ``for_good`` the broker forgets the session now."""
         self._closing.set()
+        self._news.set()
         if self._keeping is not None:
             await self._keeping
         goodbye = _properties(PacketTypes.DISCONNECT)
         if for_good and self._lasting:
             goodbye.SessionExpiryInterval = 0
-        if self.connected.is_set():
+        if self._client.socket() is not None:
+            self._down_again.clear()
             self._client.disconnect(properties=goodbye)
             with suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
@@ -130,6 +132,7 @@ class Connection:
         """Connect whenever there is no connection, and see to it that one that is silent is noticed."""
         failures = 0
         while not self._closing.is_set():
+            self._news.clear()
             if self._client.socket() is None:
                 try:
                     await asyncio.to_thread(self._connect)
@@ -140,7 +143,6 @@ class Connection:
             else:
                 self._client.loop_misc()
             pause = 1.0 if not failures else pause_after(failures - 1, longest=LONGEST_PAUSE, chance=random.random())
-            self._news.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._news.wait()
@@ -190,7 +192,7 @@ class Connection:
             here = False
         if here:
             call()
-        else:
+        elif not self._loop_now().is_closed():
             self._loop_now().call_soon_threadsafe(call)
 
     async def publish(self, topic: str, payload: bytes, words: Mapping[str, str]) -> None:

@@ -132,7 +132,7 @@ class Member:
                 await self._deal_with(await self._abandoned())
                 await self._say_alive()
                 self._look_again = time.monotonic() + min(1.0, self._claim_seconds / 2)
-            read = await self._redis.xreadgroup(
+            read: Any = await self._redis.xreadgroup(
                 self._group, self._name, {self._queue: ">"}, count=COUNT, block=BLOCK_MS
             )
             for _, entries in read or ():

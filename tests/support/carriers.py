@@ -21,6 +21,8 @@ class Carrier(Protocol):
     """Whether messages of a key keep their order when members of a group compete; else only to each member."""
     publisher_waits: bool
     """Whether a full group makes who publishes wait; else the server's own limit holds."""
+    forgets_the_absent: bool
+    """Whether what is published while no member of a group is there is not for that group."""
     url: str
 
     def opened(self, *, instance: str = "one", depth: int = 1000) -> AbstractAsyncContextManager[Any]:
@@ -43,7 +45,7 @@ class LocalCarrier:
     """No server: one bus of a process."""
 
     name, url = "local", "local://"
-    has_server, orders_across_members, publisher_waits = False, True, True
+    has_server, orders_across_members, publisher_waits, forgets_the_absent = False, True, True, True
 
     @asynccontextmanager
     async def opened(self, *, instance: str = "one", depth: int = 1000):
@@ -57,7 +59,7 @@ class RedisCarrier:
     """A Redis that syncs each write."""
 
     name = "redis"
-    has_server, orders_across_members, publisher_waits = True, False, True
+    has_server, orders_across_members, publisher_waits, forgets_the_absent = True, False, True, False
 
     def __init__(self) -> None:
         self.server = RedisServer()
@@ -65,9 +67,7 @@ class RedisCarrier:
         self.close = self.server.close
 
     def opened(self, *, instance: str = "one", depth: int = 1000) -> RedisBus:
-        return RedisBus(
-            self.url, instance=instance, depth=depth, retry_seconds=0.001, claim_seconds=CLAIM_SECONDS
-        )
+        return RedisBus(self.url, instance=instance, depth=depth, retry_seconds=0.001, claim_seconds=CLAIM_SECONDS)
 
     def forget(self) -> None:
         with self.server.client() as client:
@@ -78,7 +78,7 @@ class MqttCarrier:
     """A Mosquitto that writes its sessions to disk every two seconds, and when it is told to end."""
 
     name = "mqtt"
-    has_server, orders_across_members, publisher_waits = True, False, False
+    has_server, orders_across_members, publisher_waits, forgets_the_absent = True, False, False, False
 
     def __init__(self) -> None:
         self.server = Mosquitto()
