@@ -107,9 +107,8 @@ class Member:
         if epoch != self._connection.epoch:
             return  # it cannot be acknowledged any more, and comes again
         handler = self._handler_of(message)
-        if handler is not None:
-            await self._hand_over(handler, _delivery_of(message))
-        self._connection.acknowledge(epoch, message)
+        if handler is None or await self._hand_over(handler, _delivery_of(message)):
+            self._connection.acknowledge(epoch, message)
 
     def _handler_of(self, message: MQTTMessage) -> Handler | None:
         """The handler of the first pattern that matches; None where this copy came for another of our patterns."""
@@ -119,18 +118,21 @@ class Member:
                 return handler if not numbers or place + 1 in numbers else None
         return None
 
-    async def _hand_over(self, handler: Handler, delivery: Delivery) -> None:
+    async def _hand_over(self, handler: Handler, delivery: Delivery) -> bool:
+        """Whether the message is dealt with; not, if the member leaves while it is still tried."""
         while True:
             try:
                 await handler(delivery)
                 self._counts["delivered"] += 1
-                return
+                return True
             except Exception as error:
                 retry = isinstance(error, AppError) and error.retry
                 if not retry or delivery.attempt >= self._max_attempts:
                     log.warning("group %s gave up on a message of %s: %s", self._group, delivery.topic, error)
                     await self._dead_letter(self._group, delivery, f"{type(error).__name__}: {error}")
-                    return
+                    return True
+                if self._leaving:
+                    return False
                 # In place, so that later messages of the same key do not overtake this one.
                 self._counts["retried"] += 1
                 await asyncio.sleep(self._retry_seconds * 2 ** (delivery.attempt - 1))

@@ -162,7 +162,8 @@ class Member:
             for number, fields, times in entries:
                 if self._leaving.is_set():
                     break
-                await self._hand_over(fields, times)
+                if not await self._hand_over(fields, times):
+                    break
                 done.append(number)
                 if time.monotonic() - acknowledged > ACK_SECONDS:
                     await self._acknowledge(done)
@@ -215,24 +216,27 @@ class Member:
             )
         await self._redis.xgroup_delconsumer(self._queue, self._group, self._name)
 
-    async def _hand_over(self, fields: Mapping[bytes, bytes], times: int) -> None:
+    async def _hand_over(self, fields: Mapping[bytes, bytes], times: int) -> bool:
+        """Whether the message is dealt with; not, if the member leaves while it is still tried."""
         delivery = Delivery(fields[b"topic"].decode(), fields[b"payload"], fields[b"key"].decode(), times)
         handler = next((h for pattern, h in self._handlers.items() if topic_matches(pattern, delivery.topic)), None)
         if handler is None:
-            return  # a pattern of an older version of this group
+            return True  # a pattern of an older version of this group
         if times > self._max_attempts:
             await self._give_up(delivery, "whoever got it died")
-            return
+            return True
         while True:
             try:
                 await handler(delivery)
                 self._counts["delivered"] += 1
-                return
+                return True
             except Exception as error:
                 retry = isinstance(error, AppError) and error.retry
                 if not retry or delivery.attempt >= self._max_attempts:
                     await self._give_up(delivery, f"{type(error).__name__}: {error}")
-                    return
+                    return True
+                if self._leaving.is_set():
+                    return False
                 # In place, so that later messages of the same key do not overtake this one.
                 self._counts["retried"] += 1
                 await asyncio.sleep(self._retry_seconds * 2 ** (delivery.attempt - 1))

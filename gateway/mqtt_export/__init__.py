@@ -1,0 +1,1 @@
+"""Repeats messages for programs outside, over MQTT."""
