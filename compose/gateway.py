@@ -1,23 +1,26 @@
 """Wires the gateway's services: all in one process, or some of them with the others reached over the network."""
 
+import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
-import sqlalchemy as sa
 
 from compose.settings import Settings, address
 from contracts.client import HttpJobs, HttpTasks
 from contracts.edgex import Style
 from contracts.ports import Bus, Jobs, Service
-from gateway.database import migrate, open_engine
+from gateway.database import doubts, migrate, open_engine
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
 from gateway.files import GatewayFiles
+from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.service import JobRepository
 from gateway.job_repository.store import JobStore
+from gateway.reader import Reader
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses
 from gateway.task_launcher.service import TaskLauncher
@@ -25,6 +28,7 @@ from gateway.task_launcher.store import TaskStore
 from gateway.writer import Writer
 
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
+log = logging.getLogger(__name__)
 Reach = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 """A client for a service that runs elsewhere, by its name."""
 
@@ -43,7 +47,7 @@ class Database:
     """The gateway's database at the newest schema."""
 
     writer: Writer
-    readers: sa.Engine
+    reader: Reader
 
 
 @asynccontextmanager
@@ -62,15 +66,14 @@ async def gateway(
         jobs: Jobs
         if base is not None and "job-repository" in names:
             raw = settings.gateway.edgex_raw_payload
-            jobs = services["job-repository"] = JobRepository(
-                JobStore(base.writer, base.readers, clock, raw_payload=raw), bus, clock
-            )
+            store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
+            jobs = services["job-repository"] = JobRepository(store, Outbox(base.writer, base.reader), bus, clock)
         else:
             jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
         tasks: TaskLauncher | HttpTasks
         if base is not None and "task-launcher" in names:
-            store = TaskStore(base.writer, base.readers, clock)
-            tasks = services["task-launcher"] = _launcher(settings, jobs, store, files, bus, ports)
+            known = TaskStore(base.writer, base.reader, clock)
+            tasks = services["task-launcher"] = _launcher(settings, jobs, known, files, bus, ports)
         else:
             tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
         if "file-receiver-gateway" in names:
@@ -86,11 +89,13 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     settings.data.mkdir(parents=True, exist_ok=True)
     engine = open_engine(settings.database_url())
     readers = open_engine(settings.database_url(), writes=False)
-    migrate(engine)
+    await asyncio.to_thread(migrate, engine, patience=settings.gateway.database_seconds)
+    for name, value, remedy in await asyncio.to_thread(doubts, engine):
+        log.warning("the database's %s is %s: %s, or what was answered may be lost", name, value, remedy)
     writer = Writer(engine)
     writer.start()
     try:
-        yield Database(writer, readers)
+        yield Database(writer, Reader(readers))
     finally:
         writer.stop()
         engine.dispose()

@@ -1,6 +1,8 @@
 """The gateway's tables, and how an engine for them is opened."""
 
+import logging
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,18 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
 
+from contracts.errors import Unavailable
+
+log = logging.getLogger(__name__)
 metadata = sa.MetaData()
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """An index of the rows that are looked for, which are few."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
 
 job = sa.Table(
     "job",
@@ -38,6 +49,11 @@ job = sa.Table(
     sa.Index("job_by_owner", "owner", "seq"),
     sa.Index("job_by_host", "origin_host", "state", "seq"),
     sa.Index("job_by_update", "last_updated"),
+    sa.Index("job_by_status", "status", "seq"),
+    sa.Index("job_by_pipeline", "pipeline", "seq"),
+    sa.Index("job_by_task", "task", "seq"),
+    sa.Index("job_silent", "lease_until", **_where("lease_holder = '' AND lease_until > 0")),
+    sa.Index("job_unseen", "seq", **_where("wants_preview")),
     sqlite_autoincrement=True,  # a cursor must not come to mean another job when the newest is deleted
 )
 
@@ -88,10 +104,14 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
     """An engine whose transactions are safe by what is set here, not by defaults.
 
     SQLite: write-ahead log, every commit synced to disk, writers queue (``BEGIN IMMEDIATE``) instead of
-    failing half-way; readers (``writes=False``) see a snapshot and never block a writer.
+    failing half-way; readers (``writes=False``) see a snapshot and never block a writer. PostgreSQL: see there.
+    Raises ``ValueError`` for a URL of any other database.
     """
-    if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        return _postgresql(parsed)
+    if parsed.get_backend_name() != "sqlite":
+        raise ValueError(f"database_url is {parsed.render_as_string()!r}; it must be postgresql://… or sqlite:///…")
     engine = sa.create_engine(url, connect_args={"timeout": 30.0, "check_same_thread": False})
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
@@ -112,11 +132,95 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def migrate(engine: sa.Engine) -> None:
+def _postgresql(url: sa.URL) -> sa.Engine:
+    """Commits are on disk when they are answered; no wait is endless; a connection that broke is replaced."""
+    limits = {
+        "synchronous_commit": "on",
+        "statement_timeout": 60_000,
+        "lock_timeout": 10_000,
+        "idle_in_transaction_session_timeout": 60_000,
+    }
+    return sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        isolation_level="READ COMMITTED",
+        pool_size=4,
+        max_overflow=12,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "cytobus",
+            "keepalives": 1,
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
+        },
+    )
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the database cannot be reached or takes nothing now, rather than that it refuses."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return True  # no connection of the pool became free
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def is_rivalry(error: BaseException) -> bool:
+    """Whether an error comes of another gateway's doing at the same time, so that trying again will do."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    return getattr(error.orig, "sqlstate", "") in ("40001", "40P01", "23505", "55P03")
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """What callers are told of a database that is away."""
+    return Unavailable(f"the database does not answer now: {getattr(error, 'orig', None) or error}")
+
+
+def plain(text: str) -> str:
+    """Text as PostgreSQL takes it: without the NUL character."""
+    return text.replace("\0", "\ufffd")
+
+
+def doubts(engine: sa.Engine) -> list[tuple[str, str, str]]:
+    """What of the database's own settings breaks the promise that what was answered is on disk: (setting, value,
+    remedy). None on SQLite, where we set them."""
+    if engine.dialect.name != "postgresql":
+        return []
+    wanted = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "server_encoding": "UTF8"}
+    with engine.connect() as connection:
+        found = {name: str(connection.exec_driver_sql(f"SHOW {name}").scalar()) for name in wanted}
+        version = int(str(connection.exec_driver_sql("SHOW server_version_num").scalar()))
+    bad = [(name, value, f"set it to {wanted[name]}") for name, value in found.items() if value != wanted[name]]
+    return bad + ([("version", str(version), "use PostgreSQL 13 or newer")] if version < 130000 else [])
+
+
+def migrate(engine: sa.Engine, *, patience: float = 0.0) -> None:
     """Bring the schema to the newest revision; safe when two services start at once.
 
-    The revision is read and the steps are taken in one transaction that other writers wait for.
+    A database that is away is waited for ``patience`` seconds. Raises ``OSError`` when it does not come.
     """
+    deadline, said = time.monotonic() + patience, False
+    while True:
+        try:
+            _migrate(engine)
+            return
+        except sa.exc.SQLAlchemyError as error:
+            if not is_away(error):
+                raise
+            if time.monotonic() > deadline:
+                raise OSError(f"the database {engine.url.render_as_string()} is away: {error}") from None
+            if not said:
+                log.warning("waiting for the database %s: %s", engine.url.render_as_string(), error)
+            said = True
+            time.sleep(0.5)
+
+
+def _migrate(engine: sa.Engine) -> None:
+    """The revision is read and the steps are taken in one transaction that other writers wait for."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +13,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from contracts.errors import AppError, Unavailable
+from gateway.database import is_away, is_rivalry, unavailable
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
 O = TypeVar("O")  # noqa: E741 - what comes of it
 GROUP = 128
 """Requests that share a commit at most; more gain nothing and lengthen the wait of the first."""
+TRIES, RIVAL_SECONDS = 6, 0.02
+"""So often a request is tried that another gateway's got in the way of; the first pause (s), which doubles."""
 PATIENCE = 0.003
 """Seconds that a busy writer waits for companions before it commits."""
 
@@ -41,11 +45,13 @@ class Writer:
 
     The answer to each is given only after the commit it rode in, so what was answered survives a power cut.
     A function that raises an ``AppError`` must have written nothing. When a database error breaks a group,
-    each of its functions is run again in a transaction of its own: one poison request fails alone.
+    each of its functions is run again in a transaction of its own: one poison request fails alone. What two
+    gateways on one database do to each other (deadlocks, the same row made twice) is tried again.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._remote = engine.dialect.name != "sqlite"
         self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._busy = False
@@ -108,19 +114,24 @@ class Writer:
 
     def _work_off(self, group: list[_Request]) -> None:
         answers: list[tuple[_Request, Any, Exception | None]] = []
-        try:
-            with self._engine.begin() as connection:
-                answers.extend(_bulk_answers(group, connection))
-                answers.extend(_answer(request, connection) for request in group if request.bulk is None)
-        except Exception as error:
-            if len(group) > 1:
-                for request in group:
-                    self._work_off([request])
-                return
-            problem = error
-            if isinstance(error, sa.exc.OperationalError):
-                problem = Unavailable(f"the database does not take writes now: {error.orig}")
-            answers = [(group[0], None, problem)]
+        for turn in range(TRIES):
+            try:
+                with self._engine.begin() as connection:
+                    answers = _bulk_answers(group, connection)
+                    answers += [_answer(request, connection) for request in group if request.bulk is None]
+                break
+            except Exception as error:
+                away = is_away(error) and not is_rivalry(error)
+                if len(group) > 1 and not (away and self._remote):
+                    for request in group:
+                        self._work_off([request])
+                    return
+                if is_rivalry(error) and turn + 1 < TRIES:
+                    time.sleep(random.uniform(0.2, 1.0) * RIVAL_SECONDS * 2**turn)
+                    continue
+                problem = unavailable(error) if away or is_rivalry(error) else error
+                answers = [(request, None, problem) for request in group]
+                break
         for request, result, failure in answers:
             _tell(request, result, failure)
 

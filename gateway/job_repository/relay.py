@@ -1,15 +1,16 @@
-"""Empties the outbox onto the bus: at least once, oldest first."""
+"""Empties the outbox onto the bus: at least once, in order within each job."""
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from contracts.desk import pause_after
 from contracts.errors import AppError
 from contracts.ports import Bus
-from gateway.job_repository.store import JobStore
+from gateway.job_repository.outbox import Outbox
 
 log = logging.getLogger(__name__)
 BATCH = 500
@@ -25,11 +26,13 @@ class Relay:
 
     name = "outbox relay"
 
-    def __init__(self, bus: Bus, store: JobStore, *, every: float = 1.0) -> None:
-        self._bus, self._store, self._every = bus, store, every
+    def __init__(self, bus: Bus, outbox: Outbox, *, every: float = 1.0) -> None:
+        self._bus, self._outbox, self._every = bus, outbox, every
         self._wake = asyncio.Event()
         self._stopping = False
         self.trouble = ""
+        self.published = self.dropped = 0
+        """Messages that the bus has taken, and those it will never take."""
 
     def wake(self) -> None:
         """There is something new."""
@@ -76,9 +79,33 @@ class Relay:
                 pass
 
     async def _send_some(self) -> bool:
-        rows = await self._store.unsent(BATCH)
+        troubles: list[Exception] = []
+
+        async def publish(rows: Sequence[Any]) -> list[int]:
+            by_key: dict[str, list[Any]] = {}
+            for row in rows:
+                by_key.setdefault(row.key, []).append(row)
+            done = await asyncio.gather(*(self._in_order(some, troubles) for some in by_key.values()))
+            return [seq for seqs in done for seq in seqs]
+
+        tried = await self._outbox.send(BATCH, publish)
+        if troubles:
+            raise troubles[0]
+        return tried == BATCH
+
+    async def _in_order(self, rows: Sequence[Any], troubles: list[Exception]) -> list[int]:
+        """Publish the messages of one key, up to the first that must wait; the seqs that are done with."""
+        done: list[int] = []
         for row in rows:
-            await self._bus.publish(row.topic, row.payload.encode(), key=row.key)
-        if rows:
-            await self._store.sent([row.seq for row in rows])
-        return len(rows) == BATCH
+            try:
+                await self._bus.publish(row.topic, row.payload.encode(), key=row.key)
+                self.published += 1
+            except Exception as error:
+                if not isinstance(error, AppError) or error.retry:
+                    troubles.append(error)
+                    return done
+                # It would hold up the others for ever. Whoever waits for it looks for jobs by himself.
+                self.dropped += 1
+                log.error("a message on %s about %s cannot be published: %s", row.topic, row.key, error)
+            done.append(row.seq)
+        return done

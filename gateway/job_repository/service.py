@@ -19,6 +19,7 @@ from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import read_back
+from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.patch import object_in, patched
 from gateway.job_repository.relay import Relay
 from gateway.job_repository.store import JobStore
@@ -55,9 +56,9 @@ class JobRepository:
 
     name = "job-repository"
 
-    def __init__(self, store: JobStore, bus: Bus, clock: Clock) -> None:
+    def __init__(self, store: JobStore, outbox: Outbox, bus: Bus, clock: Clock) -> None:
         self._store, self._clock = store, clock
-        self._relay = Relay(bus, store)
+        self._relay = Relay(bus, outbox)
         self.desks = (self._relay,)
 
     @asynccontextmanager

@@ -1,6 +1,5 @@
 """Jobs in SQL: facts applied in groups, with history and outbox in the same transaction."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ from contracts import rules
 from contracts.announcements import announcement
 from contracts.errors import AppError, NotFound
 from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased
-from contracts.models import Job, Owner, State
+from contracts.models import FINAL, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
+from gateway.reader import Reader
 from gateway.writer import Writer
 
 J = db.job.c
@@ -23,9 +23,10 @@ QUICK = 100
 class JobStore:
     """The only place where jobs are written. Reads run beside the writer and see the last commit."""
 
-    def __init__(self, writer: Writer, readers: sa.Engine, clock: Clock, *, raw_payload: bool = False) -> None:
+    def __init__(self, writer: Writer, reader: Reader, clock: Clock, *, raw_payload: bool = False) -> None:
         """``raw_payload``: announcements in EdgeX v4's own form."""
-        self._writer, self._readers, self._clock, self._raw_payload = writer, readers, clock, raw_payload
+        self._writer, self._reader, self._clock, self._raw_payload = writer, reader, clock, raw_payload
+        self._read = reader.run
 
     async def apply(self, facts: Sequence[Fact]) -> list[Verdict]:
         """Apply facts in order; answered after the commit. A fact refused does not hinder the others."""
@@ -36,6 +37,7 @@ class JobStore:
 
         def work(tx: sa.Connection) -> tuple[str, bool]:
             file = job.input_file
+            _one_at_a_time(tx, f"{file.hostname}:{file.dir_name}:{file.name}")
             here = (J.origin_host == file.hostname) & (J.origin_dir == file.dir_name) & (J.name == file.name)
             if file.sha256:
                 here &= J.sha256 == file.sha256
@@ -137,28 +139,19 @@ class JobStore:
             {"At": r.at, "By": r.by, "What": r.what, "From": r.from_state, "To": r.to_state, "Why": r.why} for r in rows
         ]
 
-    async def unsent(self, limit: int) -> list[Any]:
-        """The oldest messages that wait to be published: seq, topic, key, payload."""
-        o = db.outbox.c
-        query = sa.select(o.seq, o.topic, o.key, o.payload).order_by(o.seq).limit(limit)
-        return list(await self._read(lambda tx: tx.execute(query).all()))
+    async def oldest_unfinished(self) -> int | None:
+        """When the oldest job was made that has not come to its end (ns); None when there is none."""
+        unfinished = [state for state in State if state not in FINAL]
 
-    async def sent(self, seqs: Sequence[int]) -> None:
-        """Forget messages that the bus has taken."""
-        o = db.outbox
-        await self._writer.run(lambda tx: tx.execute(o.delete().where(o.c.seq.in_(seqs))))
+        def work(tx: sa.Connection) -> Any:
+            firsts = [
+                tx.execute(sa.select(sa.func.min(J.seq)).where(J.state == state)).scalar() for state in unfinished
+            ]
+            known = [first for first in firsts if first is not None]
+            return tx.execute(sa.select(J.doc).where(J.seq == min(known))).scalar() if known else None
 
-    async def _read(self, query: Callable[[sa.Connection], Any], *, quick: bool = False) -> Any:
-        """Run a query beside the writer. A ``quick`` one (few rows, by an index) of an embedded database is
-        done at once: it takes less time than handing it to a thread, and no writer can hold it up."""
-
-        def work() -> Any:
-            with self._readers.connect() as connection:
-                return query(connection)
-
-        if quick and self._readers.dialect.name == "sqlite":
-            return work()
-        return await asyncio.to_thread(work)
+        doc = await self._read(work)
+        return Job.model_validate_json(doc).created if doc is not None else None
 
     def _apply(self, tx: sa.Connection, facts: Sequence[Fact]) -> list[Verdict]:
         before = self._load(tx, {fact.job_id for fact in facts})
@@ -187,7 +180,7 @@ class JobStore:
         return verdicts
 
     def _load(self, tx: sa.Connection, job_ids: Iterable[str]) -> dict[str, Job]:
-        wanted = list(job_ids)
+        wanted = sorted(job_ids)  # rows are locked in the same order by everybody
         found: dict[str, Job] = {}
         for start in range(0, len(wanted), 500):  # SQLite and drivers limit the number of parameters
             some = wanted[start : start + 500]
@@ -218,24 +211,30 @@ class JobStore:
 
 # Statements of the hot path are made once: making one costs more than running it.
 GET = sa.select(J.doc).where(J.id == sa.bindparam("key"))
-LOAD = sa.select(J.id, J.doc).where(J.id.in_(sa.bindparam("keys", expanding=True))).with_for_update()
+LOAD = sa.select(J.id, J.doc).where(J.id.in_(sa.bindparam("keys", expanding=True))).order_by(J.id).with_for_update()
 INSERT, UPDATE = db.job.insert(), db.job.update().where(J.id == sa.bindparam("key"))
 NOTE, ANNOUNCE = db.history.insert(), db.outbox.insert()
 
 
+def _one_at_a_time(tx: sa.Connection, place: str) -> None:
+    """Until the transaction ends no other gateway decides about this place. SQLite has one writer anyway."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(db.plain(place), 0))))
+
+
 def _row(job: Job) -> dict[str, Any]:
     return {
-        "id": job.id,
+        "id": db.plain(job.id),
         "state": str(job.state),
-        "owner": job.owner,
-        "status": job.status,
-        "origin_host": job.origin_host,
-        "origin_dir": job.origin_dir,
-        "name": job.input_file.name,
-        "sha256": job.input_file.sha256,
-        "pipeline": job.pipeline_details.pipeline_id,
-        "task": job.pipeline_details.task_id,
-        "lease_holder": job.lease_holder,
+        "owner": db.plain(job.owner),
+        "status": db.plain(job.status),
+        "origin_host": db.plain(job.origin_host),
+        "origin_dir": db.plain(job.origin_dir),
+        "name": db.plain(job.input_file.name),
+        "sha256": db.plain(job.input_file.sha256),
+        "pipeline": db.plain(job.pipeline_details.pipeline_id),
+        "task": db.plain(job.pipeline_details.task_id),
+        "lease_holder": db.plain(job.lease_holder),
         "lease_until": job.lease_until,
         "not_before": job.not_before,
         "wants_preview": job.state is State.COMPLETE and not job.previewed,
@@ -245,7 +244,8 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str) -> dict[str, Any]:
-    return {"job_id": job_id, "at": at, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
+    texts = {"job_id": job_id, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
+    return {"at": at} | {name: db.plain(text) for name, text in texts.items()}
 
 
 def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Tasks in the order in which they were made, and the pipelines that have said they are there."""
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from contracts.errors import NotFound
 from contracts.models import Task
 from contracts.ports import Clock
 from gateway import database as db
+from gateway.reader import Reader
 from gateway.writer import Writer
 
 FRESH_NS = 1_000_000_000
@@ -33,8 +33,8 @@ class Registered:
 class TaskStore:
     """Tasks and pipelines in SQL."""
 
-    def __init__(self, writer: Writer, readers: sa.Engine, clock: Clock) -> None:
-        self._writer, self._readers, self._clock = writer, readers, clock
+    def __init__(self, writer: Writer, reader: Reader, clock: Clock) -> None:
+        self._writer, self._reader, self._clock = writer, reader, clock
         self._known: tuple[Task, ...] = ()
         self._read_at = 0
 
@@ -43,7 +43,7 @@ class TaskStore:
         now = self._clock()
         if not 0 <= now - self._read_at < FRESH_NS:
             query = sa.select(db.task.c.doc).order_by(db.task.c.seq)
-            docs = await self._read(lambda tx: tx.execute(query).scalars().all())
+            docs = await self._reader.run(lambda tx: tx.execute(query).scalars().all())
             self._known, self._read_at = tuple(Task.model_validate_json(doc) for doc in docs), now
         return self._known
 
@@ -83,11 +83,11 @@ class TaskStore:
         """Note that a worker is alive and runs these pipelines."""
         rows = [
             {
-                "topic": pipeline["topic"],
-                "name": pipeline["name"],
-                "description": pipeline["description"],
+                "topic": db.plain(pipeline["topic"]),
+                "name": db.plain(pipeline["name"]),
+                "description": db.plain(pipeline["description"]),
                 "parameters": json.dumps(pipeline.get("parameters", {})),
-                "worker": worker,
+                "worker": db.plain(worker),
                 "last_seen": self._clock(),
             }
             for pipeline in pipelines
@@ -102,7 +102,7 @@ class TaskStore:
 
     async def registered(self) -> list[Registered]:
         """The pipelines that workers have registered, by topic."""
-        rows = await self._read(lambda tx: tx.execute(sa.select(db.pipeline).order_by(db.pipeline.c.topic)).all())
+        rows = await self._reader.run(lambda tx: tx.execute(sa.select(db.pipeline).order_by(db.pipeline.c.topic)).all())
         return [
             Registered(r.topic, r.name, r.description, json.loads(r.parameters), r.worker, r.last_seen) for r in rows
         ]
@@ -111,10 +111,3 @@ class TaskStore:
         result = await self._writer.run(work)
         self._read_at = 0
         return result
-
-    async def _read(self, query: Callable[[sa.Connection], Any]) -> Any:
-        def work() -> Any:
-            with self._readers.connect() as connection:
-                return query(connection)
-
-        return await asyncio.to_thread(work)

@@ -4,14 +4,16 @@ import pytest
 
 from tests.support.house import house_in, opened
 
+DIALECTS = ["sqlite", "postgresql"]
 
-@pytest.fixture
-async def database(tmp_path):
-    async with opened(tmp_path / "gateway.db") as database:
+
+@pytest.fixture(params=DIALECTS)
+async def database(request, tmp_path):
+    async with opened(tmp_path / "gateway.db", dialect=request.param) as database:
         yield database
 
 
-@pytest.fixture
-async def house(tmp_path):
-    async with house_in(tmp_path) as house:
+@pytest.fixture(params=DIALECTS)
+async def house(request, tmp_path):
+    async with house_in(tmp_path, dialect=request.param) as house:
         yield house

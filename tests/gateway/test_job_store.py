@@ -11,25 +11,28 @@ from contracts.events import Message, jobs_in
 from contracts.models import InputFile, Job, State
 from contracts.ports import JobQuery
 from contracts.rules import MAX_ATTEMPTS
+from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.store import JobStore
 from tests.support import stories as s
-from tests.support.house import opened
 from tests.support.stories import NOW
 
 OUTBOX = "SELECT topic, key FROM outbox ORDER BY seq"
 
 
-@pytest.fixture(params=["sqlite"])
-async def base(request, tmp_path):
-    """A migrated database; another dialect is one more parameter."""
-    assert request.param == "sqlite"
-    async with opened(tmp_path / "jobs.db") as database:
-        yield database
+@pytest.fixture
+def base(database):
+    """A migrated database, of each dialect."""
+    return database
 
 
 @pytest.fixture
 def store(base):
     return JobStore(base.writer, base.readers, base.clock)
+
+
+@pytest.fixture
+def outbox(base):
+    return Outbox(base.writer, base.readers)
 
 
 async def running(store, *names: str, pipeline: str = "only-file") -> None:
@@ -90,11 +93,19 @@ async def test_each_new_state_is_announced_and_a_kept_lease_is_not(store, base):
     assert told.event.readings[0].object_value["Owner"] == "task-launcher"
 
 
-async def test_what_is_sent_leaves_the_outbox_and_nothing_else_does(store):
+async def test_what_is_sent_leaves_the_outbox_and_nothing_else_does(store, outbox):
     await store.apply([s.created(str(n)) for n in range(5)])
-    some = await store.unsent(3)
-    await store.sent([row.seq for row in some])
-    assert [row.key for row in await store.unsent(10)] == ["3", "4"]
+    tried = []
+
+    async def publish(rows):
+        tried.append([row.key for row in rows])
+        return [row.seq for row in rows if row.key != "1"]
+
+    assert await outbox.send(3, publish) == 3
+    assert await outbox.depth() == 3
+    assert await outbox.send(10, publish) == 3
+    assert tried == [["0", "1", "2"], ["1", "3", "4"]]
+    assert await outbox.depth() == 1
 
 
 async def test_two_claimers_at_once_never_share_a_job(store, base):

@@ -66,7 +66,7 @@ async def test_a_poison_request_fails_alone_and_leaves_no_trace(database):
     also_good = asyncio.create_task(database.writer.run(insert("good 3")))
     gate.open.set()
     await asyncio.gather(*good, also_good)
-    with pytest.raises(Unavailable, match="nowhere"):
+    with pytest.raises((Unavailable, sa.exc.ProgrammingError), match="nowhere"):
         await bad
     assert sorted(database.rows("SELECT topic FROM outbox")) == [(f"good {n}",) for n in range(4)]
 

@@ -1,0 +1,66 @@
+"""The outbox: messages that transactions left behind, until the bus has them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway import database as db
+from gateway.database import is_away, unavailable
+from gateway.reader import Reader
+from gateway.writer import Writer
+
+O = db.outbox.c  # noqa: E741 - as J is for jobs
+Publish = Callable[[Sequence[Any]], Awaitable[list[int]]]
+"""Publishes rows (seq, topic, key, payload) and answers the seqs of those that need not be said again."""
+
+
+class Outbox:
+    """Messages leave at least once, oldest first. Two gateways on one PostgreSQL share the work: what one has in
+    hand the other passes over, and what one had in hand when it died is free at once."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writer, self._reader = writer, reader
+        self._shared = reader.engine.dialect.name == "postgresql"
+
+    async def send(self, limit: int, publish: Publish) -> int:
+        """Publish the oldest messages, and forget those that the bus has taken; the number of those tried."""
+        return await (self._send_locked(limit, publish) if self._shared else self._send_alone(limit, publish))
+
+    async def depth(self) -> int:
+        """How many messages wait."""
+        query = sa.select(sa.func.count()).select_from(db.outbox)
+        return int(await self._reader.run(lambda tx: tx.execute(query).scalar()))
+
+    async def _send_alone(self, limit: int, publish: Publish) -> int:
+        rows = await self._reader.run(lambda tx: tx.execute(_oldest(limit)).all())
+        if done := await publish(rows) if rows else []:
+            await self._writer.run(lambda tx: tx.execute(db.outbox.delete().where(O.seq.in_(done))))
+        return len(rows)
+
+    async def _send_locked(self, limit: int, publish: Publish) -> int:
+        try:
+            connection = await asyncio.to_thread(self._reader.engine.connect)
+            try:
+                query = _oldest(limit).with_for_update(skip_locked=True)
+                rows = await asyncio.to_thread(lambda: connection.execute(query).all())
+                done = await publish(rows) if rows else []
+                await asyncio.to_thread(_forget, connection, done)
+            finally:
+                await asyncio.to_thread(connection.close)
+        except sa.exc.SQLAlchemyError as error:
+            if is_away(error):
+                raise unavailable(error) from None
+            raise
+        return len(rows)
+
+
+def _oldest(limit: int) -> sa.Select[Any]:
+    return sa.select(O.seq, O.topic, O.key, O.payload).order_by(O.seq).limit(limit)
+
+
+def _forget(connection: sa.Connection, done: list[int]) -> None:
+    if done:
+        connection.execute(db.outbox.delete().where(O.seq.in_(done)))
+    connection.commit()
