@@ -9,8 +9,8 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from compose.operate import client_for, running_here
-from compose.running import EDGE, GATEWAY, PIPELINES
+from compose.operate import EDGE, client_for, running_here
+from compose.running import GATEWAY, PIPELINES
 from compose.settings import Settings, without_password
 from contracts import selectors
 from contracts.bus.opening import open_bus

@@ -30,6 +30,9 @@ Data = Annotated[Path | None, typer.Option("--data", help="Folder of the running
 JobId = Annotated[str, typer.Argument(help="The job's id, or its beginning")]
 
 
+EDGE = ("file-watcher", "data-organizer", "file-sender-oem", "file-receiver-oem")
+
+
 def running_here(settings: Settings) -> dict[str, int]:
     """Service -> port of the instance that runs, or last ran, on this data folder."""
     remembered = settings.data / "running.json"
@@ -41,10 +44,13 @@ def running_here(settings: Settings) -> dict[str, int]:
 
 def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
     """A client for a service of the instance on this data folder, else where its peers would look for it."""
-    here, base = running_here(settings), "http://127.0.0.1"
+    here = running_here(settings)
     port = here.get(service, PORTS[service] + max(settings.port_offset, 0))
-    if here and service not in here:
-        base = settings.edge.gateway if "file-watcher" in here else settings.gateway.inside
+    base = settings.gateway.inside if service not in EDGE else "http://127.0.0.1"
+    if service in here:
+        base = "http://127.0.0.1"
+    elif "file-watcher" in here and service not in EDGE:
+        base = settings.edge.gateway
     return httpx.AsyncClient(base_url=address(base, service, port), timeout=30.0)
 
 
@@ -86,6 +92,7 @@ def add_task(
     contains: Annotated[str, typer.Option(help="Instead of a rule: the file name contains this")] = "",
     folder: Annotated[str, typer.Option(help="Where the pipeline writes, below the gateway's files")] = "output",
     parameter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, may be repeated")] = None,
+    if_none: Annotated[bool, typer.Option("--if-none", help="Only where there is no task yet")] = False,
     data: Data = None,
 ) -> None:
     """Register a task."""
@@ -100,8 +107,13 @@ def add_task(
         "ResultFileFolder": folder,
         "ModelParameters": {name: value for name, _, value in pairs},
     }
-    response = ask(data, "task-launcher", lambda client: call(client, "POST", "/api/v1/task", json=task))
-    console.print(response.text)
+
+    async def add(client: httpx.AsyncClient) -> str:
+        if if_none and (await call(client, "GET", "/api/v1/task")).status_code == 200:
+            return "there are tasks already"
+        return (await call(client, "POST", "/api/v1/task", json=task)).text
+
+    console.print(ask(data, "task-launcher", add))
 
 
 @tasks_app.command("remove")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from compose.operate import EDGE
 from compose.settings import Settings, address
 from contracts.bus.opening import open_bus
 from contracts.client import TIMEOUT, HttpJobs, HttpTasks
@@ -22,7 +23,6 @@ from contracts.ports import Bus, Service
 if TYPE_CHECKING:
     from compose.gateway import Gateway
 
-EDGE = ("file-watcher", "data-organizer", "file-sender-oem", "file-receiver-oem")
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
 PIPELINES, EXPORT = "pipeline-sim", "mqtt-export"
 SERVED = {name: name for name in (*GATEWAY, EXPORT)} | {"pipelines": PIPELINES}
