@@ -57,7 +57,8 @@ async def gateway(
     """The named services of the gateway. ``ports`` are those on which pipelines call back."""
     clock, host = time.time_ns, settings.gateway.hostname
     files = GatewayFiles(settings.gateway_files())
-    files.make()
+    if set(names) - {"job-repository"}:
+        files.make()
     services: dict[str, Service] = {}
     async with AsyncExitStack() as stack:
         base = None
