@@ -8,16 +8,20 @@ endif
 DATA ?= data
 ARGS ?=
 
-.PHONY: run test servers test-heavy test-train lint types bench train clean
+.PHONY: run test servers test-heavy test-compose test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
 
 test: $(VENV)/ready-test servers lint types
-	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
+	$(BIN)/python -m pytest -m "not heavy and not compose" $(ARGS)
 
 test-heavy: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m heavy $(ARGS)
+
+# Needs a docker engine; builds the images, brings the compose files up and does them harm.
+test-compose: $(VENV)/ready-test
+	$(BIN)/python -m pytest tests/containers -s $(ARGS)
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train
 	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py $(ARGS)

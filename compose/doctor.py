@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.table import Table
 
 from compose.doctor_network import Finding, bus, services, stuck, tasks
-from compose.settings import Settings
+from compose.operate import running_here
+from compose.settings import Settings, without_password
 
 LOW_DISK = 2 * 2**30
 """Bytes free under which a disk is called nearly full."""
@@ -19,6 +20,7 @@ SLOW_SYNC = 0.05
 """Seconds for one synced write above which a disk will hold up many small files."""
 
 
+KEEPS_FILES = ("file-receiver-gateway", "file-sender-gateway", "task-launcher", "pipeline-sim")
 Check = Callable[[Settings], list[Finding] | Awaitable[list[Finding]]]
 
 
@@ -51,7 +53,12 @@ def _python(_settings: Settings) -> list[Finding]:
 
 
 def _folders(settings: Settings) -> list[Finding]:
-    found = [_writable("data folder", settings.data), _writable("results come back to", settings.output())]
+    found = [_writable("data folder", settings.data)]
+    if _has(settings, *KEEPS_FILES):
+        found.append(_writable("gateway's files", settings.gateway_files()))
+    if not _has(settings, "file-watcher"):
+        return found
+    found.append(_writable("results come back to", settings.output()))
     for folder in settings.folders():
         if not folder.is_dir():
             remedy = "start cytobus once (it makes its own folders), or mount the share, or correct edge.folders"
@@ -63,6 +70,12 @@ def _folders(settings: Settings) -> list[Finding]:
     return found
 
 
+def _has(settings: Settings, *services: str) -> bool:
+    """Whether one of these services runs here, as far as that is known."""
+    here = running_here(settings)
+    return not here or any(service in here for service in services)
+
+
 def _writable(what: str, folder: Path) -> Finding:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     ok = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
@@ -70,14 +83,26 @@ def _writable(what: str, folder: Path) -> Finding:
 
 
 def _disk(settings: Settings) -> list[Finding]:
-    there = next(parent for parent in (settings.data, *settings.data.parents) if parent.exists())
+    found = []
+    if _has(settings, "file-watcher"):
+        found += _disk_of(settings.output()) + _disk_of(settings.data)
+    if _has(settings, *KEEPS_FILES):
+        found += _disk_of(settings.gateway_files())
+    unique: dict[str, Finding] = {}
+    for finding in found:
+        unique.setdefault(f"{finding.what} {finding.seen}", finding)
+    return list(unique.values())
+
+
+def _disk_of(folder: Path) -> list[Finding]:
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free
     full = f"free some space: below {LOW_DISK / 2**30:.0f} GiB files may have to wait" if free < LOW_DISK else ""
     seconds = _sync_seconds(there)
     slow = "use a local disk with a write cache that survives power loss" if seconds > SLOW_SYNC else ""
     return [
-        Finding("free disk", f"{free / 2**30:.1f} GiB", full),
-        Finding("synced write", f"{seconds * 1e3:.1f} ms", slow),
+        Finding(f"free disk at {there}", f"{free / 2**30:.1f} GiB", full),
+        Finding(f"synced write at {there}", f"{seconds * 1e3:.1f} ms", slow),
     ]
 
 
@@ -101,7 +126,7 @@ def _sync_seconds(folder: Path) -> float:
 def _watching(settings: Settings) -> list[Finding]:
     found = []
     limit = Path("/proc/sys/fs/inotify/max_user_watches")
-    for folder in settings.folders():
+    for folder in settings.folders() if _has(settings, "file-watcher") else ():
         if settings.edge.poll or not folder.is_dir():
             continue
         if _is_network(folder):
@@ -133,6 +158,8 @@ def _is_network(folder: Path) -> bool:
 
 def _databases(settings: Settings) -> list[Finding]:
     found = []
+    if not settings.database_url().startswith("sqlite") and _has(settings, "job-repository", "task-launcher"):
+        found += _server(settings)
     for what, path in (("edge journal", settings.data / "edge.db"), ("gateway database", settings.data / "gateway.db")):
         if not path.is_file():
             found.append(Finding(what, "not made yet"))
@@ -149,7 +176,27 @@ def _databases(settings: Settings) -> list[Finding]:
     return found
 
 
-def _plugins(_settings: Settings) -> list[Finding]:
+def _server(settings: Settings) -> list[Finding]:
+    """The database server: whether it answers, and whether what it answers is on disk."""
+    from gateway.database import doubts, is_away, open_engine
+
+    where = without_password(settings.database_url())
+    engine = open_engine(settings.database_url())
+    try:
+        found = [Finding(f"database's {name}", value, remedy) for name, value, remedy in doubts(engine)]
+        return found or [Finding("database", f"{where}: answers, and syncs what it answers")]
+    except Exception as error:
+        if not is_away(error):
+            raise
+        remedy = "start the database, or correct gateway.database_url (host, port, user, password)"
+        return [Finding("database", f"{where}: {getattr(error, 'orig', error)}", remedy)]
+    finally:
+        engine.dispose()
+
+
+def _plugins(settings: Settings) -> list[Finding]:
+    if not _has(settings, "pipeline-sim"):
+        return []
     try:
         from pipelines.registry import installed
     except ImportError as error:

@@ -1,0 +1,67 @@
+"""Who keeps the accounts of a run with faults: every file that went in must come back once, bit for bit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.containers.deployment import Deployment, wait_for
+
+
+@dataclass
+class Ledger:
+    """Files are dropped in rounds, one a fault; each line of the table is one round."""
+
+    deployment: Deployment
+    seconds: float = 90.0
+    files: dict[str, bytes] = field(default_factory=dict)
+    lines: list[tuple[str, int, int, int, int]] = field(default_factory=list)
+
+    def round(self, fault: str, befall: Callable[[], None], count: int = 10) -> None:
+        """Drop half of the files, let the fault happen, drop the other half, wait until all are back."""
+        names = [f"{len(self.lines):02}-{number:03}.dat" for number in range(count)]
+        self._drop(names[: count // 2])
+        befall()
+        self._drop(names[count // 2 :])
+        back = {name: self.deployment.results / name.replace(".dat", "-sim.dat") for name in names}
+
+        def missing() -> list[str]:
+            return [name for name, path in back.items() if not path.is_file()]
+
+        try:
+            wait_for(lambda: not missing(), self.seconds, lambda: "")
+        except AssertionError:
+            pass  # the table says so
+        lost = [name for name, path in back.items() if not path.is_file() or path.read_bytes() != self.files[name]]
+        twice = [
+            path.name for path in self.deployment.results.rglob(f"{len(self.lines):02}-*") if path not in back.values()
+        ]
+        self.lines.append((fault, count, count - len(lost), len(lost), len(twice)))
+
+    def _drop(self, names: list[str]) -> None:
+        for name in names:
+            self.files[name] = f"content of {name} ".encode() * 50
+            self.deployment.drop(name, self.files[name])
+
+    def show(self, title: str) -> None:
+        """Print the table."""
+        table = Table("fault", "files in", "returned", "lost", "duplicated", title=title)
+        for fault, *numbers in self.lines:
+            table.add_row(fault, *map(str, numbers))
+        sums = [sum(line[place] for line in self.lines) for place in range(1, 5)]
+        table.add_section()
+        table.add_row("all", *map(str, sums))
+        Console(width=100).print(table)
+
+    def check(self) -> None:
+        """Nothing lost, nothing twice, and the gateway's own accounts say the same."""
+        assert [line for line in self.lines if line[3] or line[4]] == []
+        counts = self.deployment.ask("GET", "JOB_REPOSITORY", "/api/v1/counts").json()
+        assert set(counts) == {"complete"}, counts
+
+
+def images_of(folder: Path, count: int) -> list[Path]:
+    """Some real images; none where they are not at hand."""
+    return sorted(folder.glob("*.png"))[:count] if folder.is_dir() else []
