@@ -1,6 +1,7 @@
 """Who keeps the accounts of a run with faults: every file that went in must come back once, bit for bit."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +31,8 @@ class Ledger:
         def missing() -> list[str]:
             return [name for name, path in back.items() if not path.is_file()]
 
-        try:
+        with suppress(AssertionError):  # the table says so
             wait_for(lambda: not missing(), self.seconds, lambda: "")
-        except AssertionError:
-            pass  # the table says so
         lost = [name for name, path in back.items() if not path.is_file() or path.read_bytes() != self.files[name]]
         twice = [
             path.name for path in self.deployment.results.rglob(f"{len(self.lines):02}-*") if path not in back.values()

@@ -59,7 +59,7 @@ def test_without_settings_it_says_what_to_do(tmp_path):
     needs_compose()
     empty = tmp_path / "empty.env"
     empty.write_text("")
-    command = ["docker", "compose", "--env-file", str(empty), "-f", "docker-compose.yml", "config", "-q"]
+    command = ["docker", "compose", "--env-file", str(empty), "-f", "gateway.yml", "config", "-q"]
     checked = subprocess.run(command, capture_output=True, text=True, cwd=HERE / "compose")
     assert checked.returncode != 0
     assert "copy .env.example to .env first" in checked.stderr
