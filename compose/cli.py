@@ -51,8 +51,15 @@ def settings_from(data: Path | None = None, offset: int | None = None, config: P
     raise typer.Exit(2)
 
 
-def _serve(settings: Settings, side: Callable[[Settings], AbstractAsyncContextManager[Any]], samples: bool) -> None:
+def _serve(
+    settings: Settings,
+    side: Callable[[Settings], AbstractAsyncContextManager[Any]],
+    side_name: str,
+    *,
+    samples: bool = False,
+) -> None:
     from compose.running import until_stopped
+    from compose.traces import exported
 
     async def main() -> None:
         async with side(settings) as deployment:
@@ -69,7 +76,8 @@ def _serve(settings: Settings, side: Callable[[Settings], AbstractAsyncContextMa
 
     logs.set_up(settings.log_level, settings.log_json)
     try:
-        until_stopped(main())
+        with exported(side_name):
+            until_stopped(main())
     except (OSError, ValueError) as error:
         console.print(f"[red]cannot start: {error}[/red]")
         raise typer.Exit(1) from None
@@ -92,7 +100,7 @@ def up(
     """Everything in one process: edge, gateway and pipelines."""
     from compose.running import everything
 
-    _serve(settings_from(data, port_offset, config), everything, samples)
+    _serve(settings_from(data, port_offset, config), everything, "up", samples=samples)
 
 
 @app.command()
@@ -100,7 +108,7 @@ def edge(data: Data = None, port_offset: Offset = None, config: Config = None) -
     """The instrument's side: watch folders, send images, receive results."""
     from compose.running import edge_side
 
-    _serve(settings_from(data, port_offset, config), edge_side, samples=False)
+    _serve(settings_from(data, port_offset, config), edge_side, "edge")
 
 
 @app.command()
@@ -115,7 +123,7 @@ def gateway(
 
     settings = settings_from(data, port_offset, config)
     names = [*GATEWAY, *([PIPELINES] if with_pipelines else ()), *([EXPORT] if settings.export_to() else ())]
-    _serve(settings, lambda chosen: gateway_side(chosen, names), samples=False)
+    _serve(settings, lambda chosen: gateway_side(chosen, names), "gateway")
 
 
 @app.command()
@@ -132,7 +140,7 @@ def serve(
     if unknown := [name for name in names if name not in SERVED]:
         raise typer.BadParameter(f"{', '.join(unknown)}: it must be one of {', '.join(SERVED)}", param_hint="SERVICE")
     services = [SERVED[name] for name in names]
-    _serve(settings_from(data, port_offset, config), lambda chosen: gateway_side(chosen, services), samples=False)
+    _serve(settings_from(data, port_offset, config), lambda chosen: gateway_side(chosen, services), "+".join(names))
 
 
 @app.command()
@@ -140,7 +148,7 @@ def pipelines(data: Data = None, port_offset: Offset = None, config: Config = No
     """Only the installed pipelines, for a gateway elsewhere that shares its files with this host."""
     from compose.running import PIPELINES, gateway_side
 
-    _serve(settings_from(data, port_offset, config), lambda chosen: gateway_side(chosen, [PIPELINES]), samples=False)
+    _serve(settings_from(data, port_offset, config), lambda chosen: gateway_side(chosen, [PIPELINES]), "pipelines")
 
 
 @app.command()

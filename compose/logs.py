@@ -5,11 +5,14 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from contracts import steps
+from contracts.correlation import correlation
+
 QUIET = ("httpx", "httpcore", "watchdog", "uvicorn", "uvicorn.error", "asyncio", "alembic", "PIL", "tifffile")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: level, ts, app, source, msg."""
+    """One JSON object a line: level, ts, app, source, msg, and correlation_id where it is about one job."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -19,6 +22,8 @@ class JsonLines(logging.Formatter):
             "source": f"{record.name}:{record.lineno}",
             "msg": record.getMessage(),
         }
+        if job_id := getattr(record, "correlation_id", "") or correlation.get():
+            line["correlation_id"] = job_id
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -33,3 +38,5 @@ def set_up(level: str, as_json: bool) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # People are not told of each step of each file; machines are.
+    logging.getLogger(steps.log.name).setLevel(logging.NOTSET if as_json else logging.WARNING)

@@ -17,7 +17,9 @@ from compose.operate import EDGE
 from compose.settings import Settings, address
 from contracts.bus.opening import open_bus
 from contracts.client import TIMEOUT, HttpJobs, HttpTasks
+from contracts.correlation import HEADER, correlation
 from contracts.hosting import PORTS, app_of, bound, port_of, served
+from contracts.meters import BusFigures
 from contracts.ports import Bus, Service
 
 if TYPE_CHECKING:
@@ -50,10 +52,20 @@ class Deployment:
         return f"http://127.0.0.1:{self.ports[service]}"
 
 
+async def _stamp(request: httpx.Request) -> None:
+    """Requests about one job say which."""
+    if job_id := correlation.get():
+        request.headers[HEADER] = job_id
+
+
+STAMPED = {"request": [_stamp]}
+
+
 def in_process(service: Service) -> httpx.AsyncClient:
     """A client that calls a service of this process directly, with the very requests the network would carry."""
     transport = httpx.ASGITransport(app_of(service), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url=f"http://{service.name}", timeout=TIMEOUT)
+    base = f"http://{service.name}"
+    return httpx.AsyncClient(transport=transport, base_url=base, timeout=TIMEOUT, event_hooks=STAMPED)
 
 
 def over_network(settings: Settings, base: str) -> Callable[[str], httpx.AsyncClient]:
@@ -62,7 +74,7 @@ def over_network(settings: Settings, base: str) -> Callable[[str], httpx.AsyncCl
     def client(service: str) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
         where = address(base, service, PORTS[service] + max(settings.port_offset, 0))
-        return httpx.AsyncClient(base_url=where, timeout=TIMEOUT, limits=limits)
+        return httpx.AsyncClient(base_url=where, timeout=TIMEOUT, limits=limits, event_hooks=STAMPED)
 
     return client
 
@@ -80,7 +92,9 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
         sender = await stack.enter_async_context(in_process(centre.services["file-sender-gateway"]))
         peers = Peers(centre.jobs, centre.tasks, receiver, sender)
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
-        await stack.enter_async_context(served([*services, *instrument.services()], sockets, settings.shown()))
+        await stack.enter_async_context(
+            served([*services, *instrument.services()], sockets, settings.shown(), [BusFigures(bus)])
+        )
         yield deployment
 
 
@@ -91,7 +105,7 @@ async def gateway_side(settings: Settings, names: Sequence[str] = GATEWAY) -> As
         role = "gateway" if set(GATEWAY) <= set(names) else "+".join(names)
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus(role)))
         _, services = await _central(stack, settings, bus, names, deployment.ports)
-        await stack.enter_async_context(served(services, sockets, settings.shown()))
+        await stack.enter_async_context(served(services, sockets, settings.shown(), [BusFigures(bus)]))
         yield deployment
 
 
@@ -114,7 +128,8 @@ async def edge_side(settings: Settings) -> AsyncIterator[Deployment]:
         if not settings.bus_url.startswith("local"):
             bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("edge")))
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
-        await stack.enter_async_context(served(instrument.services(), sockets, settings.shown()))
+        figures = [BusFigures(bus)] if bus is not None else []
+        await stack.enter_async_context(served(instrument.services(), sockets, settings.shown(), figures))
         yield deployment
 
 

@@ -22,7 +22,8 @@ async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any
     try:
         response = await client.request(method, path, **options)
     except httpx.HTTPError as error:
-        raise Unavailable(f"{method} {str(client.base_url).rstrip('/')}{path}: {error or type(error).__name__}") from None
+        where = f"{str(client.base_url).rstrip('/')}{path}"
+        raise Unavailable(f"{method} {where}: {error or type(error).__name__}") from None
     if response.status_code >= 400:
         raise error_of(response.status_code, response.text.strip() or f"{method} {path}: {response.status_code}")
     return response

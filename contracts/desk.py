@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
+from contracts.correlation import correlation, id_of
 from contracts.errors import AppError
+from contracts.tracing import span
 
 T = TypeVar("T")
 LOOK_AHEAD = 4
@@ -60,8 +62,20 @@ class Desk(Generic[T]):
         self._backlog: deque[T] = deque()
         self._looked = -GAP
         self._stopping = False
+        self.handled = self.failed = 0
+        """Things dealt with, and times that one has to be tried again."""
         self.trouble = ""
         """The last error of a look, empty when the last one went well; shown by health."""
+
+    @property
+    def in_hand(self) -> int:
+        """How many things are worked on now."""
+        return len(self._in_hand)
+
+    @property
+    def queued(self) -> int:
+        """How many things have been found and wait for a hand."""
+        return len(self._backlog)
 
     def wake(self) -> None:
         """Look soon. Harmless at any time, from the loop's own thread."""
@@ -141,10 +155,15 @@ class Desk(Generic[T]):
         self._in_hand[name] = asyncio.create_task(self._deal_with(name, thing))
 
     async def _deal_with(self, name: str, thing: T) -> None:
+        job_id = id_of(thing)
+        correlation.set(job_id)  # of this task alone
         try:
-            await self._handle(thing)
+            with span(self.name, job_id):
+                await self._handle(thing)
+            self.handled += 1
             self._failures.pop(name, None)
         except Exception as error:
+            self.failed += 1
             failures = self._failures[name] = self._failures.get(name, 0) + 1
             pause = pause_after(failures, chance=random.random())
             self._resting[name] = asyncio.get_running_loop().time() + pause

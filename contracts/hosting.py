@@ -5,10 +5,8 @@ import contextlib
 import logging
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
 import uvicorn
@@ -16,13 +14,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from contracts import web
 from contracts.errors import AppError
+from contracts.meters import Collector, process_figures
 from contracts.ports import Service
+from contracts.standard import Correlated, standard_routes
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +40,9 @@ PORTS: Mapping[str, int] = {
 WITH_CORS = {"job-repository", "task-launcher", "file-sender-gateway", "pipeline-sim"}
 
 
-def app_of(service: Service, settings: Mapping[str, Any] | None = None) -> Starlette:
-    """The service's own routes, the standard ones, and the contract's way to say no."""
+def app_of(service: Service, settings: Mapping[str, Any] | None = None, extra: Sequence[Collector] = ()) -> Starlette:
+    """The service's own routes, the standard ones, and the contract's way to say no. ``extra`` figures are served
+    with the service's own at ``/metrics``."""
     middleware = []
     if service.name in WITH_CORS:
         verbs = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -52,46 +50,12 @@ def app_of(service: Service, settings: Mapping[str, Any] | None = None) -> Starl
             Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=verbs, allow_headers=["*"], max_age=3600)
         )
     app = Starlette(
-        routes=[*service.routes(), *_standard_routes(service, settings or {})],
-        middleware=middleware,
+        routes=[*service.routes(), *standard_routes(service, settings or {}, extra)],
+        middleware=[Middleware(Correlated), *middleware],
         exception_handlers={AppError: web.on_app_error, HTTPException: web.on_http_error},
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _standard_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
-    """What every EdgeX service answers (v2 and v3), and one plain health route."""
-    key = f"app-{service.name}"
-
-    async def ping(request: Request) -> Response:
-        stamp = time.strftime("%a %b %e %H:%M:%S %Z %Y", time.gmtime()).replace("GMT", "UTC")
-        return web.json({"apiVersion": _api(request), "timestamp": stamp, "serviceName": key})
-
-    async def versions(request: Request) -> Response:
-        own = version("cytobus")
-        return web.json({"apiVersion": _api(request), "version": own, "serviceName": key, "sdk_version": own})
-
-    async def config(request: Request) -> Response:
-        return web.json({"apiVersion": _api(request), "config": dict(settings), "serviceName": key})
-
-    async def health(_request: Request) -> Response:
-        troubles = {desk.name: desk.trouble for desk in getattr(service, "desks", ()) if desk.trouble}
-        state = "degraded" if troubles else "ok"
-        return web.json({"service": service.name, "state": state, "troubles": troubles})
-
-    routes = [Route("/api/v1/health", health, methods=["GET"])]
-    for api in ("v2", "v3"):
-        routes += [
-            Route(f"/api/{api}/ping", ping, methods=["GET"]),
-            Route(f"/api/{api}/version", versions, methods=["GET"]),
-            Route(f"/api/{api}/config", config, methods=["GET"]),
-        ]
-    return routes
-
-
-def _api(request: Request) -> str:
-    return request.url.path.split("/")[2]
 
 
 @contextlib.contextmanager
@@ -117,24 +81,32 @@ def port_of(sock: socket.socket) -> int:
 
 @asynccontextmanager
 async def served(
-    services: Sequence[Service], sockets: Mapping[str, socket.socket], settings: Mapping[str, Any] | None = None
+    services: Sequence[Service],
+    sockets: Mapping[str, socket.socket],
+    settings: Mapping[str, Any] | None = None,
+    extra: Sequence[Collector] = (),
 ) -> AsyncIterator[None]:
     """All services running, each listening on its socket.
 
     Background work starts before the ports open, in the order of the services, and stops after they close.
+    Figures of the process as a whole, ``extra`` among them, are served by the first service.
     """
+    whole = [*process_figures(), *extra]
     async with AsyncExitStack() as stack:
         for service in services:
             await stack.enter_async_context(service.running())
-        for service in services:
-            await stack.enter_async_context(_listening(service, sockets[service.name], settings))
+        for place, service in enumerate(services):
+            figures = whole if place == 0 else ()
+            await stack.enter_async_context(_listening(service, sockets[service.name], settings, figures))
         yield
 
 
 @asynccontextmanager
-async def _listening(service: Service, sock: socket.socket, settings: Mapping[str, Any] | None) -> AsyncIterator[None]:
+async def _listening(
+    service: Service, sock: socket.socket, settings: Mapping[str, Any] | None, extra: Sequence[Collector]
+) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        app_of(service, settings),
+        app_of(service, settings, extra),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import web
+from contracts import meters, web
 from contracts.desk import Desk, pause_after
 from contracts.errors import AppError
 from contracts.events import Fact, PipelineReported, PipelineStarted, StepFailed
@@ -62,6 +63,10 @@ class Runner:
         # One more than can run for each process: it must not stand idle while a result is reported.
         self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
         self.desks = (self._desk,)
+        self._seconds = meters.histogram(
+            "cytobus_pipeline_seconds", "Time of pipelines, by what came of it (s)", ["pipeline", "outcome"]
+        )
+        self.meters = (self._seconds,)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -145,12 +150,14 @@ class Runner:
         )
         run = asyncio.create_task(self._workers.run(request))
         alive = asyncio.create_task(self._keep_lease(job, run))
+        begun = time.monotonic()
         try:
             outcome = await run
         except (Closed, asyncio.CancelledError):
             return  # given back at the end, or no longer ours
         finally:
             alive.cancel()
+        self._seconds.labels(details.pipeline_id, str(outcome.status)).observe(time.monotonic() - begun)
         await self._tell(self._fact_of(job, outcome))
         await asyncio.to_thread(discard, scratch_of(request.folder, request.job))
 

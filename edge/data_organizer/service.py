@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import gojson, web
+from contracts import gojson, steps, web
 from contracts.desk import Desk
 from contracts.disk import BLOCK
 from contracts.errors import AppError, BadRequest, Rejected, Unavailable
@@ -91,7 +91,9 @@ class DataOrganizer:
         except Rejected as error:
             await self._journal.put_back(row, str(error), retry=False)
         else:
-            await self._journal.hashed(row, sha256, self._job_id(row, sha256))
+            job_id = self._job_id(row, sha256)
+            await self._journal.hashed(row, sha256, job_id)
+            steps.note("found and read", job_id, row.path.as_posix())
 
     def _job_id(self, row: Row, sha256: str) -> str:
         return job_id_of(self._host, folder_of(row), row.name, sha256)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import web
+from contracts import meters, steps, web
 from contracts.desk import Desk, pause_after
 from contracts.disk import bare_name, inside, make_folder, place_new, sha256_of, sync_folder
 from contracts.errors import AppError, BadRequest, Rejected, Unavailable, error_of
@@ -82,6 +82,10 @@ class FileReceiver:
         self._bringing = Condition("bringing outputs")
         self._closing = Closing(journal, jobs, host, settings.closing_seconds)
         self.desks = (self._receiving, self._closing.desk, self._bringing)
+        self._bytes = meters.counter("cytobus_returned_bytes", "Bytes of results that came back")
+        self._files = meters.counter("cytobus_returned_files", "Results that came back")
+        self._taken = meters.histogram("cytobus_return_seconds", "From a job's registration to its results here (s)")
+        self.meters = (self._bytes, self._files, self._taken)
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/retry", self._retry, methods=["POST"])]
@@ -178,6 +182,11 @@ class FileReceiver:
         if verdict.status >= 400:
             raise error_of(verdict.status, verdict.error)
         await self._close(job, "delivered")
+        outputs = job.pipeline_details.output_files or ()
+        self._files.inc(len(outputs))
+        self._bytes.inc(sum(output.size or 0 for output in outputs))
+        self._taken.observe(max(0.0, (self._clock() - job.created) / SECOND))
+        steps.note("results are back", job.id, job.input_file.name)
 
     async def _close(self, job: Job, outcome: str) -> None:
         row = await self._journal.of_job(job.id)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import gojson, web
+from contracts import gojson, meters, steps, web
 from contracts.desk import Desk, pause_after
 from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Unavailable, error_of
 from contracts.events import StepFailed, TransferStarted
@@ -58,6 +58,9 @@ class FileSender:
             "recalling", self._wanted_again, self._send_again, lambda job: job.id, slots=1, every=recall_seconds
         )
         self.desks = (self._sending, self._recalling)
+        self._bytes = meters.counter("cytobus_sent_bytes", "Bytes of images that the gateway has taken")
+        self._files = meters.counter("cytobus_sent_files", "Images that the gateway has taken")
+        self.meters = (self._bytes, self._files)
         journal.listen(FileState.REGISTERED, self._sending.wake)
 
     def routes(self) -> list[BaseRoute]:
@@ -107,6 +110,9 @@ class FileSender:
         else:
             self._failures = 0
             await self._journal.step([Step(row.id, FileState.REGISTERED, FileState.SENT)])
+            self._bytes.inc(row.size)
+            self._files.inc()
+            steps.note("sent to the gateway", row.job_id, row.path.as_posix())
 
     def _note_away(self, error: Unavailable) -> None:
         if not isinstance(error, Full) and not isinstance(error.__cause__, httpx.RequestError):

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import web
+from contracts import meters, web
 from contracts.errors import AppError, BadRequest
 from contracts.ports import Clock
 from edge.condition import Condition
@@ -42,7 +42,16 @@ class FileWatcher:
         self._writing = Condition("journal")
         self.desks: tuple[Condition, ...] = (*self._rescan.watches.values(), self.hints.condition, self._writing)
         self._stopping = self._held_due = False
+        self._files = meters.gauge("cytobus_edge_files", "Files that the edge knows, by where they are", ["state"])
+        self._pending = meters.gauge("cytobus_edge_pending", "Files that are not complete yet")
+        self.meters = (self._files, self._pending)
         journal.listen(FileState.HELD, self._look_at_held)
+
+    async def refresh(self) -> None:
+        """Count the journal's rows, for the meters."""
+        for state, number in (await self._journal.counts()).items():
+            self._files.labels(state).set(number)
+        self._pending.set(len(self.pending))
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/files", self._list_files, methods=["GET"])]

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import transfer, web
+from contracts import meters, transfer, web
 from contracts.disk import bare_name
 from contracts.errors import AppError, BadRequest, Conflict, error_of
 from contracts.events import InputDelivered
@@ -46,6 +46,9 @@ class FileReceiver:
         self._jobs, self._store, self._hostname = jobs, Store(folder), hostname
         self._days, self._patience = days, patience
         self._parts: dict[str, Part] = {}
+        self._bytes = meters.counter("cytobus_received_bytes", "Bytes of images received whole")
+        self._files = meters.counter("cytobus_received_files", "Images received whole")
+        self.meters = (self._bytes, self._files)
 
     def routes(self) -> list[BaseRoute]:
         """The upload resources, and the contract's three calls."""
@@ -214,6 +217,8 @@ class FileReceiver:
         if target is None:
             target = await finished(asyncio.to_thread(self._store.place, part))
         upload = part.upload
+        self._bytes.inc(upload.length)
+        self._files.inc()
         fact = InputDelivered(
             job_id=upload.job_id,
             by=self.name,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import web
+from contracts import meters, web
 from contracts.desk import Desk, pause_after
 from contracts.disk import bare_name, place
 from contracts.errors import AppError, BadRequest, NotFound
@@ -42,6 +42,8 @@ class FileSender:
         self._archive = Desk("archive", self._look_for_delivered, self.archive, lambda jobs: jobs[0].id, slots=1)
         self._preview = Desk("preview", self._look_for_unseen, self.preview, _name_of, slots=1, every=2.0)
         self.desks = (self._archive, self._preview)
+        self._served = meters.counter("cytobus_served_bytes", "Bytes of results that were asked for")
+        self.meters = (self._served,)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -121,6 +123,7 @@ class FileSender:
         path = archived_path(output, self._files.archive) if output.archive_name else self._output_path(job, place_)
         if not path.is_file():
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
+        self._served.inc(output.size or 0)
         return await file_response(request, path, output.sha256)
 
     def _output_path(self, job: Job, place_: int) -> Path:

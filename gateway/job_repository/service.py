@@ -19,6 +19,7 @@ from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import read_back
+from gateway.job_repository.figures import Figures
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.patch import object_in, patched
 from gateway.job_repository.relay import Relay
@@ -59,6 +60,8 @@ class JobRepository:
     def __init__(self, store: JobStore, outbox: Outbox, bus: Bus, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._relay = Relay(bus, outbox)
+        self._figures = Figures(store, outbox, self._relay, clock)
+        self.meters, self.refresh = self._figures.meters, self._figures.refresh
         self.desks = (self._relay,)
 
     @asynccontextmanager
@@ -89,6 +92,9 @@ class JobRepository:
         """Apply facts; answered when they are committed."""
         verdicts = await self._store.apply(facts)
         self._relay.wake()
+        for fact, verdict in zip(facts, verdicts, strict=True):
+            if verdict.changed and verdict.job is not None:
+                self._figures.count(fact, verdict.job)
         return verdicts
 
     async def find(self, query: JobQuery) -> Page:

@@ -83,8 +83,9 @@ class Deployment:
         ]
         bad = []
         for one in found:
-            done = one["State"] == "exited" and one["ExitCode"] == 0 and one["Service"].startswith(("prepare", "first"))
-            if not done and not (one["State"] == "running" and one["Health"] in ("healthy", "")):
+            once = one["Service"].startswith(("prepare", "first"))
+            fine = one["State"] == "exited" and one["ExitCode"] == 0 if once else one["State"] == "running"
+            if not fine or one["Health"] not in ("healthy", ""):
                 bad.append(f"{one['Service']}: {one['State']} {one['Health']}")
         return bad if found else ["nothing is there"]
 

@@ -61,10 +61,14 @@ class Instance:
         assert self._process is not None
         return self._process.pid
 
+    def ports(self) -> dict[str, int]:
+        """Service -> port."""
+        found: dict[str, int] = json.loads((self.data / "running.json").read_text())["ports"]
+        return found
+
     def url(self, service: str) -> str:
         """The base URL of a service."""
-        ports = json.loads((self.data / "running.json").read_text())["ports"]
-        return f"http://127.0.0.1:{ports[service]}"
+        return f"http://127.0.0.1:{self.ports()[service]}"
 
     def ask(self, method: str, service: str, path: str, **options: Any) -> httpx.Response:
         """One request."""

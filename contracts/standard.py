@@ -1,0 +1,95 @@
+"""What every service answers beside its own routes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contracts import web
+from contracts.correlation import correlation
+from contracts.meters import Collector, DeskFigures, text_of
+from contracts.ports import Service
+
+
+class Correlated:
+    """Requests that bear a correlation id are dealt with under it, and the answer bears it too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        word = next((value for name, value in scope.get("headers", ()) if name == b"x-correlation-id"), None)
+        if word is None:
+            await self._app(scope, receive, send)
+            return
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-correlation-id", word)]
+            await send(message)
+
+        token = correlation.set(word.decode("latin-1")[:64])
+        try:
+            await self._app(scope, receive, stamped)
+        finally:
+            correlation.reset(token)
+
+
+def standard_routes(service: Service, settings: Mapping[str, Any], extra: Sequence[Collector]) -> list[Route]:
+    """What every EdgeX service answers (v2 and v3), health, readiness and figures."""
+    return [*_edgex_routes(service, settings), *_state_routes(service), _metrics_route(service, extra)]
+
+
+def _edgex_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
+    key, own = f"app-{service.name}", version("cytobus")
+
+    async def ping(request: Request) -> Response:
+        stamp = time.strftime("%a %b %e %H:%M:%S %Z %Y", time.gmtime()).replace("GMT", "UTC")
+        return web.json({"apiVersion": _api(request), "timestamp": stamp, "serviceName": key})
+
+    async def versions(request: Request) -> Response:
+        return web.json({"apiVersion": _api(request), "version": own, "serviceName": key, "sdk_version": own})
+
+    async def config(request: Request) -> Response:
+        return web.json({"apiVersion": _api(request), "config": dict(settings), "serviceName": key})
+
+    answers = {"ping": ping, "version": versions, "config": config}
+    return [
+        Route(f"/api/{api}/{word}", answer, methods=["GET"]) for api in ("v2", "v3") for word, answer in answers.items()
+    ]
+
+
+def _state_routes(service: Service) -> list[Route]:
+    """``health``: it lives. ``ready``: it can do its work now; 503 while one of its desks cannot."""
+
+    def troubles() -> dict[str, str]:
+        return {desk.name: desk.trouble for desk in getattr(service, "desks", ()) if desk.trouble}
+
+    async def health(_request: Request) -> Response:
+        found = troubles()
+        return web.json({"service": service.name, "state": "degraded" if found else "ok", "troubles": found})
+
+    async def ready(_request: Request) -> Response:
+        found = troubles()
+        return web.json({"service": service.name, "ready": not found, "troubles": found}, 503 if found else 200)
+
+    return [Route("/api/v1/health", health, methods=["GET"]), Route("/api/v1/ready", ready, methods=["GET"])]
+
+
+def _metrics_route(service: Service, extra: Sequence[Collector]) -> Route:
+    async def metrics(_request: Request) -> Response:
+        if refresh := getattr(service, "refresh", None):
+            await refresh()
+        figures = [DeskFigures(getattr(service, "desks", ())), *getattr(service, "meters", ()), *extra]
+        return Response(text_of(figures), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Route("/metrics", metrics, methods=["GET"])
+
+
+def _api(request: Request) -> str:
+    return request.url.path.split("/")[2]
