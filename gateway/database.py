@@ -140,7 +140,7 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         "lock_timeout": 10_000,
         "idle_in_transaction_session_timeout": 60_000,
     }
-    return sa.create_engine(
+    engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg"),
         isolation_level="READ COMMITTED",
         pool_size=4,
@@ -157,6 +157,14 @@ def _postgresql(url: sa.URL) -> sa.Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
         },
     )
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def on_execute(
+        _connection: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool
+    ) -> tuple[str, Any]:
+        return statement, _plain(parameters)
+
+    return engine
 
 
 def is_away(error: BaseException) -> bool:
@@ -180,9 +188,15 @@ def unavailable(error: BaseException) -> Unavailable:
     return Unavailable(f"the database does not answer now: {getattr(error, 'orig', None) or error}")
 
 
-def plain(text: str) -> str:
-    """Text as PostgreSQL takes it: without the NUL character."""
-    return text.replace("\0", "\ufffd")
+def _plain(value: Any) -> Any:
+    """Parameters as PostgreSQL takes them: texts without the NUL character."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd") if "\0" in value else value
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return value
 
 
 def doubts(engine: sa.Engine) -> list[tuple[str, str, str]]:

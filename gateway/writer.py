@@ -121,15 +121,15 @@ class Writer:
                     answers += [_answer(request, connection) for request in group if request.bulk is None]
                 break
             except Exception as error:
-                away = is_away(error) and not is_rivalry(error)
-                if len(group) > 1 and not (away and self._remote):
+                away = is_away(error)
+                if len(group) > 1 and not (away and self._remote and not is_rivalry(error)):
                     for request in group:
                         self._work_off([request])
                     return
                 if is_rivalry(error) and turn + 1 < TRIES:
                     time.sleep(random.uniform(0.2, 1.0) * RIVAL_SECONDS * 2**turn)
                     continue
-                problem = unavailable(error) if away or is_rivalry(error) else error
+                problem = unavailable(error) if away else error
                 answers = [(request, None, problem) for request in group]
                 break
         for request, result, failure in answers:

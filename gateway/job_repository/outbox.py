@@ -12,13 +12,15 @@ from gateway.reader import Reader
 from gateway.writer import Writer
 
 O = db.outbox.c  # noqa: E741 - as J is for jobs
+LOCK = 7318349394477057
+"""Of whoever has messages in hand; any number that nobody else uses."""
 Publish = Callable[[Sequence[Any]], Awaitable[list[int]]]
 """Publishes rows (seq, topic, key, payload) and answers the seqs of those that need not be said again."""
 
 
 class Outbox:
-    """Messages leave at least once, oldest first. Two gateways on one PostgreSQL share the work: what one has in
-    hand the other passes over, and what one had in hand when it died is free at once."""
+    """Messages leave at least once, oldest first. Of two gateways on one PostgreSQL one at a time has some in hand,
+    so that the order of each job's messages is kept; when it dies they are free at once."""
 
     def __init__(self, writer: Writer, reader: Reader) -> None:
         self._writer, self._reader = writer, reader
@@ -43,8 +45,7 @@ class Outbox:
         try:
             connection = await asyncio.to_thread(self._reader.engine.connect)
             try:
-                query = _oldest(limit).with_for_update(skip_locked=True)
-                rows = await asyncio.to_thread(lambda: connection.execute(query).all())
+                rows = await asyncio.to_thread(_take, connection, limit)
                 done = await publish(rows) if rows else []
                 await asyncio.to_thread(_forget, connection, done)
             finally:
@@ -58,6 +59,12 @@ class Outbox:
 
 def _oldest(limit: int) -> sa.Select[Any]:
     return sa.select(O.seq, O.topic, O.key, O.payload).order_by(O.seq).limit(limit)
+
+
+def _take(connection: sa.Connection, limit: int) -> Sequence[Any]:
+    """The oldest messages, which nobody else takes until the transaction ends."""
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+    return connection.execute(_oldest(limit)).all()
 
 
 def _forget(connection: sa.Connection, done: list[int]) -> None:

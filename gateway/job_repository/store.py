@@ -219,22 +219,22 @@ NOTE, ANNOUNCE = db.history.insert(), db.outbox.insert()
 def _one_at_a_time(tx: sa.Connection, place: str) -> None:
     """Until the transaction ends no other gateway decides about this place. SQLite has one writer anyway."""
     if tx.dialect.name == "postgresql":
-        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(db.plain(place), 0))))
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(place, 0))))
 
 
 def _row(job: Job) -> dict[str, Any]:
     return {
-        "id": db.plain(job.id),
+        "id": job.id,
         "state": str(job.state),
-        "owner": db.plain(job.owner),
-        "status": db.plain(job.status),
-        "origin_host": db.plain(job.origin_host),
-        "origin_dir": db.plain(job.origin_dir),
-        "name": db.plain(job.input_file.name),
-        "sha256": db.plain(job.input_file.sha256),
-        "pipeline": db.plain(job.pipeline_details.pipeline_id),
-        "task": db.plain(job.pipeline_details.task_id),
-        "lease_holder": db.plain(job.lease_holder),
+        "owner": job.owner,
+        "status": job.status,
+        "origin_host": job.origin_host,
+        "origin_dir": job.origin_dir,
+        "name": job.input_file.name,
+        "sha256": job.input_file.sha256,
+        "pipeline": job.pipeline_details.pipeline_id,
+        "task": job.pipeline_details.task_id,
+        "lease_holder": job.lease_holder,
         "lease_until": job.lease_until,
         "not_before": job.not_before,
         "wants_preview": job.state is State.COMPLETE and not job.previewed,
@@ -244,8 +244,7 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str) -> dict[str, Any]:
-    texts = {"job_id": job_id, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
-    return {"at": at} | {name: db.plain(text) for name, text in texts.items()}
+    return {"job_id": job_id, "at": at, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
 
 
 def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | None:

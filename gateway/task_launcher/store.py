@@ -83,11 +83,11 @@ class TaskStore:
         """Note that a worker is alive and runs these pipelines."""
         rows = [
             {
-                "topic": db.plain(pipeline["topic"]),
-                "name": db.plain(pipeline["name"]),
-                "description": db.plain(pipeline["description"]),
+                "topic": pipeline["topic"],
+                "name": pipeline["name"],
+                "description": pipeline["description"],
                 "parameters": json.dumps(pipeline.get("parameters", {})),
-                "worker": db.plain(worker),
+                "worker": worker,
                 "last_seen": self._clock(),
             }
             for pipeline in pipelines
