@@ -256,7 +256,8 @@ class Connection:
         self._news.set()
         if not self._closing.is_set():
             self._counts["reconnects"] += 1
-            self._down(f"mqtt: disconnected: {reason}")
+            # A broker that refuses us says why first, and hangs up then.
+            self._down(self.trouble or f"mqtt: disconnected: {reason}")
 
     def _down(self, trouble: str) -> None:
         if not self.trouble:

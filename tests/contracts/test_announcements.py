@@ -2,6 +2,8 @@
 
 import json
 from base64 import b64decode
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -13,6 +15,8 @@ from contracts.models import State
 from contracts.rules import advance
 from tests.support import stories as s
 from tests.support.stories import NOW
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture
@@ -49,6 +53,18 @@ def test_any_instruments_name_makes_one_level_of_the_topic(job, host):
     assert topic_matches(jobs_in(State.CREATED), topic)
     if host:
         assert topic_matches(jobs_in(State.CREATED, host), topic)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_its_form_is_the_one_that_was_agreed_with_every_edgex(job, raw):
+    """The golden messages are what Go's EdgeX 2.3 to 4 and the Python SDK were seen to understand in this form."""
+    made = json.loads(announcement(job, raw_payload=raw).payload)
+    payload = made["payload"] if raw else json.loads(b64decode(made["payload"]))
+    event = payload["event"]
+    assert all(UUID(one["id"]).version == 4 for one in (event, *event["readings"]))
+    event["id"] = event["readings"][0]["id"] = "2b7c7f0e-3f64-4b1d-9d0a-0c7f4c1c9a01"
+    made["payload"] = payload
+    assert made == json.loads((GOLDEN / "edgex_announcement.json").read_text())
 
 
 def test_long_results_stay_with_the_job(job):
