@@ -1,6 +1,7 @@
 """What doctor sees over the network: the bus, services, tasks and jobs."""
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -51,7 +52,7 @@ async def bus(settings: Settings) -> list[Finding]:
     try:
         async with (
             asyncio.timeout(PATIENCE),
-            open_bus(settings.bus_url, instance=settings.on_bus("doctor")) as carrier,
+            open_bus(settings.bus_url, instance=f"{settings.on_bus('')}-doctor-{os.getpid()}") as carrier,
             carrier.subscribe("doctor", {"cytobus/doctor": hear}),
         ):
             started = time.perf_counter()

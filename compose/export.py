@@ -16,5 +16,6 @@ async def exporter(settings: Settings, bus: Bus) -> AsyncIterator[MqttExport]:
     url = settings.export_to()
     if not url:
         raise ValueError("mqtt-export needs export_url = mqtt://host:1883")
-    async with MqttBus(url, instance=settings.on_bus("mqtt-export")) as outlet:
+    # A name of its own: the bus may be on the same broker, which lets no two clients have one name.
+    async with MqttBus(url, instance=f"{settings.on_bus('mqtt-export')}-out") as outlet:
         yield MqttExport(bus, outlet)

@@ -81,7 +81,7 @@ class RedisBus:
         """Returns when the server has the message. Raises ``Unavailable`` when it is away, or a group is full."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + PATIENCE, 0.005
-        arguments = (topic, payload, key, redis_channel(topic), self._depth, self._abandoned)
+        arguments = (topic, payload, key, redis_channel(topic))
         while True:
             answer = loop.create_future()
             self._waiting.append((arguments, answer))
@@ -131,15 +131,9 @@ class RedisBus:
     async def _evaluate_once(self, batch: list[tuple[Any, ...]]) -> list[Any]:
         if not self._sha:
             self._sha = str(await self._redis.script_load(PUBLISH))
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for arguments in batch:
-                pipe.evalsha(self._sha, 2, GROUPS, SEEN, *arguments)
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
-        # All of a batch miss the script, or none: it is loaded by then, and only a flush takes it away.
-        missing = next((answer for answer in answers if isinstance(answer, NoScriptError)), None)
-        if missing is not None and isinstance(answers[0], NoScriptError):
-            raise missing
-        return answers
+        messages = [argument for arguments in batch for argument in arguments]
+        answers: Any = await self._redis.evalsha(self._sha, 2, GROUPS, SEEN, self._depth, self._abandoned, *messages)
+        return list(answers)
 
     @asynccontextmanager
     async def subscribe(self, group: str, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
@@ -175,7 +169,5 @@ def _settle(future: "asyncio.Future[str]", answer: Any) -> None:
         return
     if isinstance(answer, Unavailable):
         future.set_exception(answer)
-    elif isinstance(answer, Exception):
-        future.set_exception(Unavailable(f"the bus refuses a message: {answer}"))
     else:
-        future.set_result(answer.decode() if answer else "")
+        future.set_result(answer.decode())

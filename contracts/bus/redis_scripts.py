@@ -1,4 +1,4 @@
-"""What runs inside Redis: one script that gives a message to every group that wants it, in one step."""
+"""What runs inside Redis: one script that gives messages to every group that wants them, in one step."""
 
 GROUPS, SEEN, DEAD = "cytobus:groups", "cytobus:seen", "cytobus:dead"
 """Group -> its patterns; group -> when a member of it was last alive (s); the stream of dead letters."""
@@ -10,18 +10,17 @@ def queue_of(group: str) -> str:
 
 
 PUBLISH = """
--- KEYS: groups, seen.  ARGV: topic, payload, key, channel, depth, abandoned after (s).
--- Answers the name of a group that is full, then nothing was queued; else false.
+-- KEYS: groups, seen.  ARGV: depth, abandoned after (s), then for each message: topic, payload, key, channel.
+-- Answers for each message the name of a group that is full, then it was queued nowhere; else an empty text.
 local function levels(text)
   local found = {}
   for level in string.gmatch(text .. '/', '(.-)/') do found[#found + 1] = level end
   return found
 end
 
-local given = levels(ARGV[1])
-local function wants(pattern)
-  if pattern == ARGV[1] then return true end
-  local wanted = levels(pattern)
+local function wants(pattern, topic)
+  if pattern == topic then return true end
+  local wanted, given = levels(pattern), levels(topic)
   for place, word in ipairs(wanted) do
     if word == '#' then return true end
     if given[place] == nil or (word ~= '+' and word ~= given[place]) then return false end
@@ -29,29 +28,52 @@ local function wants(pattern)
   return #wanted == #given
 end
 
-local groups, queues = redis.call('HGETALL', KEYS[1]), {}
-for place = 1, #groups, 2 do
-  for pattern in string.gmatch(groups[place + 1], '[^\\n]+') do
-    if wants(pattern) then
-      local group = groups[place]
-      local queue = 'cytobus:queue:' .. group
-      if redis.call('XLEN', queue) < tonumber(ARGV[5]) then
-        queues[#queues + 1] = queue
-      else
-        local seen = tonumber(redis.call('HGET', KEYS[2], group) or '0')
-        if tonumber(redis.call('TIME')[1]) - seen < tonumber(ARGV[6]) then return group end
-        -- Nobody has read it for long: whoever returns looks for work by himself.
-        redis.call('DEL', queue)
-        redis.call('HDEL', KEYS[1], group)
-        redis.call('HDEL', KEYS[2], group)
-      end
-      break
+local depth, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
+local groups, takers, lengths = {}, {}, {}
+local known = redis.call('HGETALL', KEYS[1])
+for place = 1, #known, 2 do groups[known[place]] = known[place + 1] end
+
+local function takers_of(topic)
+  if takers[topic] then return takers[topic] end
+  local found = {}
+  for group, patterns in pairs(groups) do
+    for pattern in string.gmatch(patterns, '[^\\n]+') do
+      if wants(pattern, topic) then found[#found + 1] = group break end
     end
   end
+  takers[topic] = found
+  return found
 end
-for _, queue in ipairs(queues) do
-  redis.call('XADD', queue, '*', 'topic', ARGV[1], 'key', ARGV[3], 'payload', ARGV[2])
+
+-- Whether there is room in a group; one that nobody has read for long and that is full is closed: whoever returns
+-- looks for work by himself.
+local function has_room(group)
+  local queue = 'cytobus:queue:' .. group
+  if not lengths[group] then lengths[group] = redis.call('XLEN', queue) end
+  if lengths[group] < depth then return true end
+  local seen = tonumber(redis.call('HGET', KEYS[2], group) or '0')
+  if tonumber(redis.call('TIME')[1]) - seen < patience then return false end
+  redis.call('DEL', queue)
+  redis.call('HDEL', KEYS[1], group)
+  redis.call('HDEL', KEYS[2], group)
+  groups[group], takers = nil, {}
+  return true
 end
-redis.call('PUBLISH', ARGV[4], ARGV[2])
-return false
+
+local answers = {}
+for place = 3, #ARGV, 4 do
+  local topic, payload, full = ARGV[place], ARGV[place + 1], ''
+  for _, group in ipairs(takers_of(topic)) do
+    if not has_room(group) then full = group break end
+  end
+  if full == '' then
+    for _, group in ipairs(takers_of(topic)) do
+      redis.call('XADD', 'cytobus:queue:' .. group, '*', 'topic', topic, 'key', ARGV[place + 2], 'payload', payload)
+      lengths[group] = lengths[group] + 1
+    end
+    redis.call('PUBLISH', ARGV[place + 3], payload)
+  end
+  answers[#answers + 1] = full
+end
+return answers
 """

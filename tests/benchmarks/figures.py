@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.bus import buses, jobs_per_second
 from tests.support.instance import Instance
 
 console = Console()
@@ -174,7 +175,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--side", type=int, default=512, help="pixels")
     parser.add_argument("--megabytes", type=int, default=512)
-    parser.add_argument("--only", choices=["jobs", "latency", "nuclei", "transfer"])
+    parser.add_argument("--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet"])
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cytobus-bench-"))
@@ -183,6 +184,8 @@ def main() -> None:
         "latency": lambda: latency(folder, 200),
         "nuclei": lambda: nuclei_ratio(folder, chosen.images, chosen.side),
         "transfer": lambda: transfer_figures(folder, chosen.megabytes),
+        "buses": lambda: buses(5000),
+        "fleet": lambda: jobs_per_second(chosen.jobs),
     }
     report: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}
     try:

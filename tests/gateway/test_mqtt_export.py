@@ -29,6 +29,21 @@ async def outside(broker):
         yield bus
 
 
+async def test_the_bus_and_the_broker_outside_may_be_one(broker, tmp_path):
+    """Each client needs a name of its own there, or they throw each other out."""
+    from compose.export import exporter
+    from compose.settings import Settings
+
+    settings = Settings(data=tmp_path, bus_url=broker.url, instance="mqtt-export")
+    seen = []
+    async with MqttBus(broker.url, instance=settings.on_bus("mqtt-export")) as bus, exporter(settings, bus) as service:
+        async with service.running(), listening(bus, seen):
+            for number in range(10):
+                await bus.publish("pipeline/inferenceResults", packed(b"%d" % number, "text/plain"))
+            await eventually(lambda: len(seen) == 10)
+        assert bus.counts["reconnects"] == 0
+
+
 def listening(bus, seen: list):
     async def hear(delivery):
         seen.append((delivery.topic, delivery.payload))
