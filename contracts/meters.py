@@ -1,6 +1,6 @@
 """What services count, in Prometheus' form. Nothing is registered anywhere: who serves a service collects from it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import (
@@ -10,10 +10,13 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, which nobody asks for
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 """Upper bounds of histograms of durations (s)."""
@@ -38,6 +41,17 @@ def gauge(name: str, words: str, labels: Sequence[str] = ()) -> Gauge:
 def histogram(name: str, words: str, labels: Sequence[str] = ()) -> Histogram:
     """Of durations in seconds."""
     return Histogram(name, words, labels, registry=None, buckets=SECONDS)
+
+
+class Tallies:
+    """Counters that are kept elsewhere, read when it is asked for: name -> (words, how to read)."""
+
+    def __init__(self, tallies: Mapping[str, tuple[str, Callable[[], int]]]) -> None:
+        self._tallies = tallies
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (words, read) in self._tallies.items():
+            yield CounterMetricFamily(name, words, value=read())
 
 
 class DeskFigures:

@@ -66,6 +66,10 @@ class Runner:
         self._seconds = meters.histogram(
             "cytobus_pipeline_seconds", "Time of pipelines, by what came of it (s)", ["pipeline", "outcome"]
         )
+        for (
+            topic
+        ) in self._plugins:  # there from the start: what appears with its first count has not grown, to Prometheus
+            self._seconds.labels(topic, str(Status.DONE))
         self.meters = (self._seconds,)
 
     @asynccontextmanager

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The real servers that the tests start: Redis, Mosquitto, PostgreSQL. Installed from the system's packages if absent.
+# The real servers that the tests start: Redis, Mosquitto, PostgreSQL, Prometheus. Installed from the system's packages if absent.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
@@ -7,6 +7,7 @@ missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v mosquitto >/dev/null || missing+=(mosquitto)
 command -v postgres >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null || missing+=(postgresql)
+command -v promtool >/dev/null || missing+=(prometheus)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 as_root=()

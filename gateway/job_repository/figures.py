@@ -20,17 +20,25 @@ class Figures:
     """Counters of facts and ended jobs; the rest is read from the database when it is asked for."""
 
     def __init__(self, store: JobStore, outbox: Outbox, relay: Relay, clock: Clock) -> None:
-        self._store, self._outbox, self._relay, self._clock = store, outbox, relay, clock
+        self._store, self._outbox, self._clock = store, outbox, clock
         self._read_at = -FRESH
         self._facts = meters.counter("cytobus_facts", "Facts that changed a job, by kind", ["fact"])
         self._retries = meters.counter("cytobus_step_failures", "Steps that failed and count against a job", ["state"])
         self._ended = meters.counter("cytobus_jobs_ended", "Jobs that came to their end", ["state"])
+        for state in State:  # there from the start: what appears with its first count has not grown, to Prometheus
+            self._retries.labels(str(state))
+            if state in FINAL:
+                self._ended.labels(str(state))
         self._taken = meters.histogram("cytobus_job_seconds", "From a job's registration to its end (s)")
         self._jobs = meters.gauge("cytobus_jobs", "Jobs by state", ["state"])
         self._oldest = meters.gauge("cytobus_oldest_unfinished_job_age_seconds", "Age of the oldest job on its way")
         self._waiting = meters.gauge("cytobus_outbox_messages", "Messages that wait for the bus")
-        self._published = meters.gauge("cytobus_outbox_published", "Messages given to the bus since the start")
-        self._dropped = meters.gauge("cytobus_outbox_dropped", "Messages that the bus will never take")
+        self._relayed = meters.Tallies(
+            {
+                "cytobus_outbox_published": ("Messages given to the bus", lambda: relay.published),
+                "cytobus_outbox_dropped": ("Messages that the bus will never take", lambda: relay.dropped),
+            }
+        )
 
     @property
     def meters(self) -> Sequence[meters.Collector]:
@@ -42,8 +50,7 @@ class Figures:
             self._jobs,
             self._oldest,
             self._waiting,
-            self._published,
-            self._dropped,
+            self._relayed,
         )
 
     def count(self, fact: Fact, job: Job) -> None:
@@ -61,8 +68,6 @@ class Figures:
 
     async def refresh(self) -> None:
         """Read what only the database knows."""
-        self._published.set(self._relay.published)
-        self._dropped.set(self._relay.dropped)
         if time.monotonic() - self._read_at < FRESH:
             return
         self._read_at = time.monotonic()
