@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.bus import buses, jobs_per_second
+from tests.benchmarks.listings import listings
 from tests.support.instance import Instance
 
 console = Console()
@@ -174,8 +175,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--side", type=int, default=512, help="pixels")
+    parser.add_argument("--rows", type=int, default=100_000, help="jobs that listings choose from, at most")
     parser.add_argument("--megabytes", type=int, default=512)
-    parser.add_argument("--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet"])
+    parser.add_argument("--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet", "listings"])
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cytobus-bench-"))
@@ -186,6 +188,7 @@ def main() -> None:
         "transfer": lambda: transfer_figures(folder, chosen.megabytes),
         "buses": lambda: buses(5000),
         "fleet": lambda: jobs_per_second(chosen.jobs),
+        "listings": lambda: listings(chosen.rows),
     }
     report: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}
     try:
@@ -206,11 +209,17 @@ def transfer_figures(folder: Path, megabytes: int) -> dict[str, float]:
     return measured(folder, megabytes)
 
 
+def _shown(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def show(report: dict[str, Any]) -> None:
     """A table a benchmark."""
     table = Table("benchmark", "figure", "value", title=str(report["machine"]))
     for name, figures in report.items():
         if isinstance(figures, dict):
             for figure, value in figures.items():
-                table.add_row(name, figure, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}")
+                table.add_row(name, figure, _shown(value))
     console.print(table)

@@ -202,6 +202,9 @@ async def test_every_filter_narrows_to_what_it_says(store, base):
     assert await found(task="task-1", status="Incomplete") == {"launched", "foreign"}
     assert await found(name_contains="0%") == {"other-host"}
     assert await found(name_contains="x_") == {"plain"}
+    assert await found(name_contains="X_1.TIF") == {"plain"}  # nobody knows how an instrument writes its names
+    assert await found(name_contains="\\") == set()
+    assert await found(name_contains="TIFF", origin_host="scope-2") == {"other-host"}
     assert await found(updated_since=NOW + 10**9) == {"late"}
     assert await found(due_at=NOW + 8) == everything - {"resting"}
     assert await found(lease_over_at=NOW + 6) == set()

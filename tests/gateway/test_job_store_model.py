@@ -29,13 +29,17 @@ WORKERS = st.sampled_from(["w1", "w2"])
 class StoreAndDict(RuleBasedStateMachine):
     """What the store keeps is what the rules say, whatever is asked of it and in whatever groups."""
 
+    dialect = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict = {}
         self.folder = Path(mkdtemp())
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
-        database = self.runner.run(self.stack.enter_async_context(opened(self.folder / "jobs.db")))
+        database = self.runner.run(
+            self.stack.enter_async_context(opened(self.folder / "jobs.db", dialect=self.dialect))
+        )
         self.clock, self.store = database.clock, JobStore(database.writer, database.readers, database.clock)
 
     def teardown(self) -> None:
@@ -116,7 +120,10 @@ class StoreAndDict(RuleBasedStateMachine):
             assert [job.id for job in page.jobs] == [job.id for job in self.jobs.values() if job.state is state]
 
 
-StoreAndDict.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestStoreAgainstADict = StoreAndDict.TestCase
+class StoreOnPostgresqlAndDict(StoreAndDict):
+    dialect = "postgresql"
+
+
+USUAL = settings(max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+StoreAndDict.TestCase.settings = StoreOnPostgresqlAndDict.TestCase.settings = USUAL
+TestStore, TestStoreOnPostgresql = StoreAndDict.TestCase, StoreOnPostgresqlAndDict.TestCase

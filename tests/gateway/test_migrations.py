@@ -4,61 +4,82 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from gateway.database import metadata, migrate, open_engine
+from tests.support import postgres
 
 
-def migrated(path) -> sa.Engine:
-    engine = open_engine(f"sqlite:///{path}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """Of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'a.db'}"
+        return
+    made = postgres.shared().database()
+    yield made
+    postgres.shared().drop(made)
+
+
+def migrated(url: str) -> sa.Engine:
+    engine = open_engine(url)
     migrate(engine)
     return engine
 
 
+def _is_common(name: str | None, kind: str, _parents: object) -> bool:
+    return (kind, name) != ("index", "job_names")  # each database has its own way to search names
+
+
 def differences(engine: sa.Engine) -> list:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_common})
         found = compare_metadata(context, metadata)
     engine.dispose()
     return found
 
 
-def test_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path):
-    assert differences(migrated(tmp_path / "a.db")) == []
+def test_migrations_make_exactly_the_tables_that_the_code_uses(url):
+    assert differences(migrated(url)) == []
 
 
-def test_migrating_again_changes_nothing_and_keeps_the_rows(tmp_path):
-    engine = migrated(tmp_path / "a.db")
+def test_migrating_again_changes_nothing_and_keeps_the_rows(url):
+    engine = migrated(url)
     with engine.begin() as connection:
         connection.execute(metadata.tables["task"].insert(), {"id": "t", "doc": "{}"})
     engine.dispose()
-    engine = migrated(tmp_path / "a.db")
+    engine = migrated(url)
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT id FROM task")).all() == [("t",)]
     assert differences(engine) == []
 
 
-def test_four_threads_may_migrate_at_once(tmp_path):
+def test_four_threads_may_migrate_at_once(url):
     with ThreadPoolExecutor(4) as threads:
-        for engine in threads.map(migrated, [tmp_path / "a.db"] * 4):
+        for engine in threads.map(migrated, [url] * 4):
             engine.dispose()
-    assert differences(migrated(tmp_path / "a.db")) == []
+    assert differences(migrated(url)) == []
 
 
-def test_two_processes_may_migrate_at_once(tmp_path):
-    code = "import sys; from gateway.database import *; migrate(open_engine('sqlite:///' + sys.argv[1]))"
-    command = [sys.executable, "-c", code, str(tmp_path / "a.db")]
+def test_two_processes_may_migrate_at_once(url):
+    code = "import sys; from gateway.database import *; migrate(open_engine(sys.argv[1]))"
+    command = [sys.executable, "-c", code, url]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in processes:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
-    assert differences(migrated(tmp_path / "a.db")) == []
+    assert differences(migrated(url)) == []
 
 
 def test_what_is_committed_is_synced_and_readers_do_not_block_the_writer(tmp_path):
-    engine, readers = migrated(tmp_path / "a.db"), open_engine(f"sqlite:///{tmp_path / 'a.db'}", writes=False)
+    engine, readers = (
+        migrated(f"sqlite:///{tmp_path / 'a.db'}"),
+        open_engine(f"sqlite:///{tmp_path / 'a.db'}", writes=False),
+    )
     with readers.connect() as reading:
         assert reading.execute(sa.text("SELECT count(*) FROM task")).scalar() == 0
         with engine.begin() as writing:
@@ -68,3 +89,27 @@ def test_what_is_committed_is_synced_and_readers_do_not_block_the_writer(tmp_pat
         assert reading.execute(sa.text("SELECT count(*) FROM task")).scalar() == 0  # its snapshot
     readers.dispose()
     engine.dispose()
+
+
+def test_names_are_searched_by_an_index_on_both(url):
+    engine = migrated(url)
+    with engine.connect() as connection:
+        assert "job_names" in {index["name"] for index in sa.inspect(connection).get_indexes("job")}
+    engine.dispose()
+
+
+def test_a_postgresql_without_the_extension_is_migrated_all_the_same(caplog):
+    """A user that may not make extensions searches names without an index."""
+    url, server = postgres.shared().database(), postgres.shared()
+    name = url.rpartition("/")[2]
+    server.execute("CREATE ROLE modest LOGIN PASSWORD 'test'")
+    try:
+        server.execute(f"REVOKE CREATE ON DATABASE {name} FROM PUBLIC")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO modest")
+        engine = migrated(url.replace("cytobus:", "modest:"))
+        assert differences(engine) == []
+        assert "pg_trgm" in caplog.text
+    finally:
+        server.drop(url)
+        server.execute("DROP ROLE modest")

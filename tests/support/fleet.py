@@ -9,9 +9,12 @@ from tests.support.instance import Instance
 SERVICES = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "pipelines")
 
 
+OFFSETS = iter(range(1000, 5000, 37))
+
+
 def free_offset() -> int:
-    """An offset at which all ports are free now."""
-    for offset in range(1000, 5000, 37):
+    """An offset at which all ports are free now; never the same twice in a process."""
+    for offset in OFFSETS:
         sockets = [socket.socket() for _ in PORTS]
         try:
             for sock, port in zip(sockets, PORTS.values(), strict=True):
@@ -28,18 +31,30 @@ def free_offset() -> int:
 class Fleet:
     """The processes by service, and ``edge``; they share the gateway's folder of files and nothing else."""
 
-    def __init__(self, folder: Path, *, bus_url: str, database_url: str, services: tuple[str, ...] = SERVICES) -> None:
-        offset, self.files = free_offset(), folder / "files"
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bus_url: str,
+        database_url: str,
+        services: tuple[str, ...] = SERVICES,
+        files: Path | None = None,
+        with_edge: bool = True,
+        **more: str,
+    ) -> None:
+        """``files``: the folder of another fleet, for a second gateway; ``more``: variables of the environment."""
+        offset, self.files = free_offset(), files or folder / "files"
         environment = {
             "CYTOBUS_BUS_URL": bus_url,
             "CYTOBUS_GATEWAY__DATABASE_URL": database_url,
             "CYTOBUS_GATEWAY__FILES": str(self.files),
             "CYTOBUS_PIPELINES__TOPICS": '["only-file", "only-results"]',
-        }
+        } | more
         self.services = {
             name: Instance(folder / name, side=f"serve {name}", offset=offset, **environment) for name in services
         }
         self.edge = Instance(folder / "edge", side="edge", offset=offset, CYTOBUS_BUS_URL=bus_url)
+        self.all = [*self.services.values(), *([self.edge] if with_edge else [])]
 
     @property
     def repository(self) -> Instance:
@@ -51,11 +66,11 @@ class Fleet:
 
     def start(self) -> None:
         """All at once, in whatever order they come up."""
-        for instance in (*self.services.values(), self.edge):
+        for instance in self.all:
             instance.launch()
-        for instance in (*self.services.values(), self.edge):
+        for instance in self.all:
             instance.wait_until_up()
 
     def close(self) -> None:
-        for instance in (self.edge, *self.services.values()):
+        for instance in reversed(self.all):
             instance.close()
