@@ -1,5 +1,6 @@
 """Jobs in SQL: facts applied in groups, with history and outbox in the same transaction."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,12 +13,15 @@ from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased
 from contracts.models import FINAL, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
+from gateway.job_repository.listing import listing
 from gateway.reader import Reader
 from gateway.writer import Writer
 
 J = db.job.c
 QUICK = 100
 """Rows of a listing that are read without a thread of their own."""
+LONG = 0.1
+"""Seconds; what takes longer to count is not counted each time that somebody asks."""
 
 
 class JobStore:
@@ -27,6 +31,8 @@ class JobStore:
         """``raw_payload``: announcements in EdgeX v4's own form."""
         self._writer, self._reader, self._clock, self._raw_payload = writer, reader, clock, raw_payload
         self._read = reader.run
+        self._counts: dict[str, int] = {}
+        self._count_again = 0.0
 
     async def apply(self, facts: Sequence[Fact]) -> list[Verdict]:
         """Apply facts in order; answered after the commit. A fact refused does not hinder the others."""
@@ -120,16 +126,22 @@ class JobStore:
     async def find(self, query: JobQuery) -> Page:
         """A page of jobs in the order of their registration."""
         quick = query.limit <= QUICK and not query.name_contains
-        rows = await self._read(lambda tx: tx.execute(_listing(query, tx.dialect.name)).all(), quick=quick)
+        rows = await self._read(lambda tx: tx.execute(listing(query, tx.dialect.name)).all(), quick=quick)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         jobs = tuple(Job.model_validate_json(row.doc) for row in rows)
         return Page(jobs, int(rows[-1].seq) if more else None)
 
     async def counts(self) -> dict[str, int]:
-        """How many jobs are in each state."""
-        query = sa.select(J.state, sa.func.count()).group_by(J.state)
-        return {str(state): int(n) for state, n in await self._read(lambda tx: tx.execute(query).all())}
+        """How many jobs are in each state. Where counting takes long, the answer is a few seconds old at times:
+        however many ask, the database counts for a small part of its time."""
+        begun = time.monotonic()
+        if begun >= self._count_again:
+            query = sa.select(J.state, sa.func.count()).group_by(J.state)
+            self._counts = {str(state): int(n) for state, n in await self._read(lambda tx: tx.execute(query).all())}
+            now = time.monotonic()
+            self._count_again = now + 10 * (now - begun) if now - begun > LONG else 0.0
+        return dict(self._counts)
 
     async def history(self, job_id: str) -> list[dict[str, Any]]:
         """All that happened to a job, oldest first: at (ns), by, what, from, to, why."""
@@ -262,46 +274,3 @@ def _is_news(old: Job | None, new: Job) -> bool:
     if old is None or old.state is not new.state:
         return True
     return old.reason != new.reason or bool(old.lease_holder and not new.lease_holder)
-
-
-def _listing(query: JobQuery, dialect: str) -> sa.Select[Any]:
-    """One more row than asked for, so that the caller knows whether there is another page."""
-    order = J.seq.desc() if query.newest_first else J.seq.asc()
-    where = _conditions(query)
-    if query.after is not None:
-        where.append(J.seq < query.after if query.newest_first else J.seq > query.after)
-    if query.name_contains:
-        # On SQLite LIKE makes no difference between capitals and small letters; lower() would take most of the time.
-        like = J.name.ilike if dialect == "postgresql" else J.name.like
-        named = like(f"%{_plain(query.name_contains)}%", escape="\\")
-        # Names alone are chosen from an index that holds no documents, which are most of what there is to read.
-        chosen = sa.select(J.seq).where(*where, named).order_by(order).limit(query.limit + 1)
-        where = [J.seq.in_(chosen)]
-    return sa.select(J.seq, J.doc).where(*where).order_by(order).limit(query.limit + 1)
-
-
-def _plain(text: str) -> str:
-    """Text that stands for itself in LIKE."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _conditions(query: JobQuery) -> list[sa.ColumnElement[bool]]:
-    found: list[sa.ColumnElement[bool]] = []
-    if query.states:
-        found.append(J.state.in_([str(state) for state in query.states]))
-    equal = {
-        J.owner: query.owner,
-        J.status: query.status,
-        J.origin_host: query.origin_host,
-        J.pipeline: query.pipeline,
-        J.task: query.task,
-        J.wants_preview: query.wants_preview,
-    }
-    found += [column == value for column, value in equal.items() if value is not None]
-    if query.updated_since is not None:
-        found.append(J.last_updated >= query.updated_since)
-    if query.due_at is not None:
-        found.append(J.not_before <= query.due_at)
-    if query.lease_over_at is not None:
-        found.append((J.lease_holder == "") & (J.lease_until > 0) & (J.lease_until <= query.lease_over_at))
-    return found

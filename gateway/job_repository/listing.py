@@ -1,0 +1,53 @@
+"""The queries behind listings of jobs."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from contracts.ports import JobQuery
+from gateway import database as db
+
+J = db.job.c
+
+
+def listing(query: JobQuery, dialect: str) -> sa.Select[Any]:
+    """One more row than asked for, so that the caller knows whether there is another page."""
+    order = J.seq.desc() if query.newest_first else J.seq.asc()
+    where = _conditions(query)
+    if query.after is not None:
+        where.append(J.seq < query.after if query.newest_first else J.seq > query.after)
+    if query.name_contains:
+        # On SQLite LIKE makes no difference between capitals and small letters; lower() would take most of the time.
+        like = J.name.ilike if dialect == "postgresql" else J.name.like
+        named = like(f"%{_plain(query.name_contains)}%", escape="\\")
+        # Names alone are chosen from an index that holds no documents, which are most of what there is to read.
+        chosen = sa.select(J.seq).where(*where, named).order_by(order).limit(query.limit + 1)
+        where = [J.seq.in_(chosen)]
+    return sa.select(J.seq, J.doc).where(*where).order_by(order).limit(query.limit + 1)
+
+
+def _plain(text: str) -> str:
+    """Text that stands for itself in LIKE."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _conditions(query: JobQuery) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if query.states:
+        found.append(J.state.in_([str(state) for state in query.states]))
+    equal = {
+        J.owner: query.owner,
+        J.status: query.status,
+        J.origin_host: query.origin_host,
+        J.pipeline: query.pipeline,
+        J.task: query.task,
+        J.wants_preview: query.wants_preview,
+    }
+    found += [column == value for column, value in equal.items() if value is not None]
+    if query.updated_since is not None:
+        found.append(J.last_updated >= query.updated_since)
+    if query.due_at is not None:
+        found.append(J.not_before <= query.due_at)
+    if query.lease_over_at is not None:
+        found.append((J.lease_holder == "") & (J.lease_until > 0) & (J.lease_until <= query.lease_over_at))
+    return found
