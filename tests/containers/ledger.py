@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.samples import package_samples
 from tests.containers.deployment import Deployment, wait_for
 
 
@@ -73,6 +74,10 @@ class Ledger:
         return [f"{job['InputFile']['Name']}: {job['State']}" for job in self._jobs() if job["State"] != "complete"]
 
 
-def images_of(folder: Path, count: int) -> list[Path]:
-    """Some real images; none where they are not at hand."""
-    return sorted(folder.glob("*.png"))[:count] if folder.is_dir() else []
+def images_of(folder: Path, count: int, made: Path) -> tuple[list[Path], str]:
+    """Images, and what they are: real ones, or where those are not at hand ones that are rendered into ``made``."""
+    real = sorted(folder.glob("*.png"))[:count] if folder.is_dir() else []
+    if real:
+        return real, f"{len(real)} real images"
+    rendered = [path for path in package_samples(made) if path.suffix == ".png"]
+    return rendered, f"{len(rendered)} rendered images, for want of real ones in {folder} (CYTOBUS_IMAGES)"
