@@ -21,6 +21,7 @@ test-heavy: $(VENV)/ready-test
 
 # Needs a docker engine; builds the images, brings the compose files up and does them harm.
 test-compose: $(VENV)/ready-test
+	docker info --format 'docker engine {{.ServerVersion}}'
 	$(BIN)/python -m pytest tests/containers -s $(ARGS)
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train

@@ -52,8 +52,8 @@ async def bus(settings: Settings) -> list[Finding]:
     try:
         async with (
             asyncio.timeout(PATIENCE),
-            open_bus(settings.bus_url, instance=f"{settings.on_bus('')}-doctor-{os.getpid()}") as carrier,
-            carrier.subscribe("doctor", {"cytobus/doctor": hear}),
+            open_bus(settings.bus_url, instance=settings.on_bus(f"doctor-{os.getpid()}"), lasting=False) as carrier,
+            carrier.subscribe(f"doctor-{uuid.uuid4().hex[:8]}", {"cytobus/doctor": hear}),
         ):
             started = time.perf_counter()
             await carrier.publish("cytobus/doctor", word)
@@ -86,7 +86,8 @@ async def _service(settings: Settings, name: str) -> Finding:
             if health.get("service") != name:
                 raise ValueError("another program answers")
         except httpx.HTTPError:
-            return Finding(name, f"does not run at {client.base_url}")
+            remedy = "start it, or correct where it is looked for" if name != PIPELINES else ""
+            return Finding(name, f"does not answer at {client.base_url}", remedy)
         except (ValueError, AttributeError):
             remedy = "another program has this port: stop it, or set port_offset"
             return Finding(name, f"{client.base_url} is not ours", remedy)

@@ -1,5 +1,6 @@
 """All settings of all parts: one TOML file, and environment variables that override it."""
 
+import hashlib
 import ipaddress
 import os
 import socket
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from compose.machine import fitting_workers
 from contracts.hosting import PORTS
 
 CONFIG_FILE = "CYTOBUS_CONFIG"
@@ -168,14 +170,18 @@ class Settings(BaseSettings):
         return self.gateway.database_url or f"sqlite:///{self.data / 'gateway.db'}"
 
     def workers(self) -> int:
-        return self.pipelines.workers or os.cpu_count() or 1
+        return self.pipelines.workers or fitting_workers()
 
     def worker_name(self) -> str:
-        return self.pipelines.worker_name or socket.gethostname()
+        return self.pipelines.worker_name or self._here()
 
     def on_bus(self, role: str) -> str:
         """What the process of a role is called on the bus."""
-        return self.instance or f"{socket.gethostname()}.{role}"
+        return f"{self.instance or self._here()}.{role}"
+
+    def _here(self) -> str:
+        """A name that no other instance has, and that outlives restarts: the host's, and a word for the data folder."""
+        return f"{socket.gethostname()}-{hashlib.sha256(str(self.data.resolve()).encode()).hexdigest()[:6]}"
 
     def export_to(self) -> str:
         """The broker of the exporter; empty: there is none."""

@@ -68,7 +68,7 @@ class PipelineRequested(Reported):
     output_folder: str
     parameters: Mapping[str, str] = Field(default_factory=dict)
     lease_until: int = 0
-    """When to ask again if nobody has taken the job (ns since the epoch); 0: it waits to be claimed."""
+    """When to tell it again if nobody has taken the job (ns since the epoch); 0: never."""
     again: bool = False
     """An operator wants the pipeline told now, although there is still time for its answer."""
 
@@ -93,6 +93,10 @@ class PipelineReported(Reported):
     reason: str = ""
     confirm_from: int = 0
     """When the report may be taken as final without the pipeline's second call (ns); 0: at once."""
+    worker: str = ""
+    """Who holds the job's lease, where it is leased; a report of anybody else is refused."""
+    attempt: int = 0
+    """Which run of the job is reported, where it is leased; only the last one counts."""
 
 
 class PipelineConfirmed(Reported):

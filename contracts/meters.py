@@ -81,8 +81,15 @@ class DeskFigures:
 class BusFigures:
     """What a bus has carried for this process."""
 
+    name = "bus"
+
     def __init__(self, bus: Any) -> None:
         self._bus = bus
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be reached; empty when it can."""
+        return str(self._bus.trouble)
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily("cytobus_bus_messages", "Messages by what became of them", labels=["event"])

@@ -202,6 +202,14 @@ def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
 def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:
     if fact.task_id != job.pipeline_details.task_id:
         raise Conflict(f"job {job.id} was launched for task {job.pipeline_details.task_id}, not {fact.task_id}")
+    if fact.worker:
+        if job.state is State.PROCESSED:
+            return job  # told before
+        if (job.lease_holder, job.attempts) != (fact.worker, fact.attempt):
+            now = job.lease_holder or "nobody"
+            raise Conflict(
+                f"run {fact.attempt} of job {job.id} by {fact.worker} is over: {now} has it, run {job.attempts}"
+            )
     details = job.pipeline_details.evolve(
         status=fact.status, qc_flags=fact.qc_flags, results=fact.results, output_files=fact.outputs
     )

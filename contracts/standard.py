@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts import web
 from contracts.correlation import correlation
-from contracts.meters import Collector, DeskFigures, text_of
+from contracts.meters import BusFigures, Collector, DeskFigures, text_of
 from contracts.ports import Service
 
 
@@ -42,7 +42,7 @@ class Correlated:
 
 def standard_routes(service: Service, settings: Mapping[str, Any], extra: Sequence[Collector]) -> list[Route]:
     """What every EdgeX service answers (v2 and v3), health, readiness and figures."""
-    return [*_edgex_routes(service, settings), *_state_routes(service), _metrics_route(service, extra)]
+    return [*_edgex_routes(service, settings), *_state_routes(service, extra), _metrics_route(service, extra)]
 
 
 def _edgex_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
@@ -64,14 +64,15 @@ def _edgex_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
     ]
 
 
-def _state_routes(service: Service) -> list[Route]:
-    """``health``: it lives. ``ready``: it can do its work now; 503 while one of its desks cannot."""
+def _state_routes(service: Service, extra: Sequence[Collector]) -> list[Route]:
+    """``health``: it lives, and what troubles it. ``ready``: it can do its work now; 503 while one of its desks cannot.
+    A bus that is away makes work be found later, and nobody unready."""
 
     def troubles() -> dict[str, str]:
         return {desk.name: desk.trouble for desk in getattr(service, "desks", ()) if desk.trouble}
 
     async def health(_request: Request) -> Response:
-        found = troubles()
+        found = troubles() | {one.name: one.trouble for one in extra if isinstance(one, BusFigures) and one.trouble}
         return web.json({"service": service.name, "state": "degraded" if found else "ok", "troubles": found})
 
     async def ready(_request: Request) -> Response:

@@ -239,6 +239,9 @@ def _migrate(engine: sa.Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            # The other gateway may take its time, and so may an index over a million jobs.
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7318349394477056)"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

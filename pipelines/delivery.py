@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contracts.disk import sync_folder
+from contracts.rules import MAX_ATTEMPTS
 
 
 class Undeliverable(Exception):
@@ -24,26 +25,26 @@ class Output(NamedTuple):
     sha256: str
 
 
-def scratch_of(folder: Path, job: str) -> Path:
-    """Where a job's outputs are made: beside their destination, so that moving them is a rename."""
-    return folder / f".{job}.part"
+def scratch_of(folder: Path, job: str, attempt: int) -> Path:
+    """Where one run of a job makes its outputs: beside their destination, so that moving them is a rename. Each run
+    has a place of its own: one that was taken for dead may still be writing."""
+    return folder / f".{job}~{attempt}.part"
 
 
 @contextlib.contextmanager
-def scratch(folder: Path, job: str) -> Iterator[Path]:
-    """The job's scratch, empty even when a crash left rubbish in it.
+def scratch(folder: Path, job: str, attempt: int) -> Iterator[Path]:
+    """The scratch of a job's run, empty even when a crash left rubbish in it.
 
     It is removed in the end, unless outputs were delivered from it: as second names of the same files it then
     proves whose they are, until whoever reports the job calls ``discard``. Should that never happen, the
     next run of the job takes its undelivered outputs back first.
     """
-    place = scratch_of(folder, job)
-    try:
-        place.mkdir(parents=True)
-    except FileExistsError:
-        _take_back(place, folder)
-        discard(place)
-        place.mkdir()
+    place = scratch_of(folder, job, attempt)
+    for run in range(max(MAX_ATTEMPTS, attempt) + 1):
+        if (earlier := scratch_of(folder, job, run)).exists():
+            _take_back(earlier, folder)
+            discard(earlier)
+    place.mkdir(parents=True, exist_ok=True)
     try:
         yield place
     except BaseException:

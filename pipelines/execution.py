@@ -46,6 +46,8 @@ class RunRequest:
     attributes: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 300.0
     """Seconds."""
+    attempt: int = 0
+    """Which run of the job this is."""
 
     def __post_init__(self) -> None:
         if not _JOB.fullmatch(self.job):
@@ -79,7 +81,7 @@ def execute(request: RunRequest) -> Outcome:
     started = time.perf_counter()
     try:
         plugin = pipeline(request.plugin)
-        with scratch(request.folder, request.job) as folder:
+        with scratch(request.folder, request.job, request.attempt) as folder:
             work = Work(request.image, folder, request.parameters, request.attributes)
             started = time.perf_counter()
             result = plugin.run(work)

@@ -151,19 +151,20 @@ class Runner:
             parameters=dict(details.parameters or {}),
             attributes=dict(job.input_file.attributes or {}),
             timeout=self._timeout,
+            attempt=job.attempts,
         )
         run = asyncio.create_task(self._workers.run(request))
         alive = asyncio.create_task(self._keep_lease(job, run))
         begun = time.monotonic()
         try:
             outcome = await run
+            self._seconds.labels(details.pipeline_id, str(outcome.status)).observe(time.monotonic() - begun)
+            await self._tell(self._fact_of(job, outcome))
         except (Closed, asyncio.CancelledError):
             return  # given back at the end, or no longer ours
         finally:
-            alive.cancel()
-        self._seconds.labels(details.pipeline_id, str(outcome.status)).observe(time.monotonic() - begun)
-        await self._tell(self._fact_of(job, outcome))
-        await asyncio.to_thread(discard, scratch_of(request.folder, request.job))
+            alive.cancel()  # not before it is told: what is finished must not be taken over meanwhile
+        await asyncio.to_thread(discard, scratch_of(request.folder, request.job, request.attempt))
 
     async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:
         """Prolong the lease; should another have taken the job, stop working on it."""
@@ -194,6 +195,8 @@ class Runner:
                 results=outcome.results,
                 outputs=_listed(outcome) or None,
                 reason=outcome.reason,
+                worker=self._worker,
+                attempt=job.attempts,
             )
         pause = pause_after(job.failures, first=0.5, chance=random.random())
         log.warning("job %s: %s", job.id, outcome.reason)
@@ -212,7 +215,9 @@ class Runner:
         failures = 0
         while True:
             try:
-                await self._jobs.report([fact])
+                (verdict,) = await self._jobs.report([fact])
+                if verdict.error:
+                    log.warning("what became of job %s is not taken: %s", fact.job_id, verdict.error)
                 return
             except AppError as error:
                 if not error.retry:

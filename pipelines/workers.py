@@ -151,7 +151,7 @@ class _Slot:
             return outcome if isinstance(outcome, Outcome) else Outcome(Status.ERROR, reason=outcome)
         except (EOFError, OSError):
             fault = self.fault()
-            discard(scratch_of(request.folder, request.job))
+            discard(scratch_of(request.folder, request.job, request.attempt))
             if self._fate is Status.TIMED_OUT:
                 fault = f"stopped after {request.timeout:g} s, the pipeline's time limit"
             return Outcome(self._fate or Status.CRASHED, reason=f"{request.topic}: {fault}")

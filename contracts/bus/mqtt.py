@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from contracts.bus.mqtt_connection import Address, Connection
+from contracts.bus.mqtt_connection import SESSION_SECONDS, Address, Connection
 from contracts.bus.mqtt_member import Member
 from contracts.errors import Unavailable
 from contracts.ports import Delivery, Handler
@@ -19,7 +19,7 @@ PATIENCE = 3.0
 class MqttBus:
     """Quality of service 1 both ways: a message is acknowledged when its handler is done.
 
-    Each subscription is a session of its own that the broker keeps for a day, so what is published while its
+    Each subscription is a session of its own that the broker keeps for some minutes, so what is published while its
     service restarts waits there; within a group sessions compete (``$share``). A message that waits in the
     session of a member that died is delivered when that member returns under its name, not to others: MQTT
     knows no taking over. How much the broker keeps is its own setting (``max_queued_messages`` of Mosquitto is
@@ -27,11 +27,20 @@ class MqttBus:
     """
 
     def __init__(
-        self, url: str, *, instance: str, max_attempts: int = 5, retry_seconds: float = 0.05, in_flight: int = 100
+        self,
+        url: str,
+        *,
+        instance: str,
+        max_attempts: int = 5,
+        retry_seconds: float = 0.05,
+        in_flight: int = 100,
+        lasting: bool = True,
     ) -> None:
         self._address, self._instance, self._in_flight = Address.of(url), instance, in_flight
         self._max_attempts, self._retry_seconds = max_attempts, retry_seconds
         self._taken: set[tuple[str, int]] = set()
+        self._session_seconds = SESSION_SECONDS if lasting else 0
+        self._members: list[Connection] = []
         self._publisher: Connection | None = None
         self.dead: deque[tuple[str, Delivery, str]] = deque(maxlen=1000)
         """The last dead letters of this process: group, message, reason. They go to ``cytobus/dead/<group>`` too."""
@@ -39,8 +48,9 @@ class MqttBus:
 
     @property
     def trouble(self) -> str:
-        """Why the broker could not be reached last time; empty when it can."""
-        return self._publisher.trouble if self._publisher is not None else ""
+        """Why messages cannot be published, or not be received, now; empty when all is well."""
+        open_now = [*([self._publisher] if self._publisher is not None else []), *self._members]
+        return next((connection.trouble for connection in open_now if connection.trouble), "")
 
     async def __aenter__(self) -> "MqttBus":
         self._publisher = Connection(self._address, f"cytobus-{self._instance}-publisher", self.counts)
@@ -76,11 +86,20 @@ class MqttBus:
         """
         number = next(n for n in range(1, 1_000_000) if (group, n) not in self._taken)
         self._taken.add((group, number))
+        connection = Connection(
+            self._address,
+            f"cytobus-{self._instance}-{group}-{number}",
+            self.counts,
+            self._in_flight,
+            session_seconds=self._session_seconds,
+        )
+        self._members.append(connection)
         member = Member(
-            Connection(self._address, f"cytobus-{self._instance}-{group}-{number}", self.counts, self._in_flight),
+            connection,
             group,
             handlers,
             self._dead_letter,
+            lambda topic, payload, words: self.publish(topic, payload, properties=words),
             max_attempts=self._max_attempts,
             retry_seconds=self._retry_seconds,
             counts=self.counts,
@@ -94,6 +113,7 @@ class MqttBus:
             others = any(name == group for name, _ in self._taken)
             await member.leave(for_good=others)
             await task
+            self._members.remove(connection)
 
     async def _dead_letter(self, group: str, delivery: Delivery, reason: str) -> None:
         self.dead.append((group, delivery, reason))

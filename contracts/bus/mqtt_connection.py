@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import socket
 import ssl
@@ -24,8 +25,12 @@ log = logging.getLogger(__name__)
 MAX_PACKET = 64 * 2**20
 """Bytes of one message that we take at most."""
 KEEPALIVE = 20
-SESSION_SECONDS = 86_400
-LONGEST_PAUSE = 15
+SESSION_SECONDS = 600
+"""How long a broker keeps what waits for somebody who is away. Not longer: brokers deal messages also to members of a
+group that are gone, and whoever was away for long looks for work by himself."""
+STEADY = 5.0
+"""Seconds that a connection must have lasted to be called good."""
+LONGEST_PAUSE = 5
 PACKETS_A_TURN = 8
 OVERHEAD = 64
 """Bytes of a PUBLISH packet beside topic, payload and user properties, at most."""
@@ -63,7 +68,15 @@ class Address:
 class Connection:
     """A client of a stable name. Its session outlives the connection if ``in_flight`` messages may be received."""
 
-    def __init__(self, address: Address, client_id: str, counts: dict[str, int], in_flight: int = 0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        client_id: str,
+        counts: dict[str, int],
+        in_flight: int = 0,
+        *,
+        session_seconds: int = SESSION_SECONDS,
+    ) -> None:
         self._address, self._counts = address, counts
         self.connected = asyncio.Event()
         self.trouble = ""
@@ -78,10 +91,12 @@ class Connection:
         self._keeping: asyncio.Task[None] | None = None
         self._closing, self._news, self._down_again = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._lasting = in_flight > 0
+        self._up_since = math.inf
+        self._failures = 0
         self._hello = _properties(PacketTypes.CONNECT)
         self._hello.MaximumPacketSize = MAX_PACKET
         if self._lasting:
-            self._hello.SessionExpiryInterval = SESSION_SECONDS
+            self._hello.SessionExpiryInterval = session_seconds
             self._hello.ReceiveMaximum = in_flight
         self._client = self._made(client_id)
 
@@ -130,22 +145,37 @@ class Connection:
 
     async def _keep_up(self) -> None:
         """Connect whenever there is no connection, and see to it that one that is silent is noticed."""
-        failures = 0
         while not self._closing.is_set():
             self._news.clear()
             if self._client.socket() is None:
+                again = self._failures - 1  # the first time that a connection is lost it is made again at once
+                if again > 0 and await self._closes_within(
+                    pause_after(again - 1, longest=LONGEST_PAUSE, chance=random.random())
+                ):
+                    return
+                # Each try counts as failed until its connection has lasted: a broker may refuse us, or throw us out,
+                # after it has let us in.
+                self._failures += 1
                 try:
                     await asyncio.to_thread(self._connect)
-                    failures = 0
                 except (OSError, ValueError) as error:
                     self._down(f"mqtt: no connection to {self._address.host}:{self._address.port}: {error}")
-                    failures += 1
+                    continue
             else:
                 self._client.loop_misc()
-            pause = 1.0 if not failures else pause_after(failures - 1, longest=LONGEST_PAUSE, chance=random.random())
+                if asyncio.get_running_loop().time() - self._up_since > STEADY:
+                    self._failures = 0
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(1.0):
                     await self._news.wait()
+
+    async def _closes_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _connect(self) -> None:
         """Blocks while the name is looked up and the connection is made."""
@@ -245,6 +275,7 @@ class Connection:
         self._limit = getattr(properties, "MaximumPacketSize", None)
         self.epoch += 1
         self.trouble = ""
+        self._up_since = self._loop_now().time()
         self._down_again.clear()
         self.connected.set()
         self.on_up()
@@ -253,6 +284,9 @@ class Connection:
         self, _client: mqtt.Client, _data: object, _flags: Any, reason: Any, _properties: object
     ) -> None:
         self._down_again.set()
+        if self._loop_now().time() - self._up_since > STEADY:
+            self._failures = 0
+        self._up_since = math.inf
         self._news.set()
         if not self._closing.is_set():
             self._counts["reconnects"] += 1

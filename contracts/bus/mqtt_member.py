@@ -15,9 +15,12 @@ from contracts.errors import AppError
 from contracts.ports import Delivery, Handler
 
 log = logging.getLogger(__name__)
+AGAIN = "cytobus/again"
+"""Below it, by group, what a member had in hand when its connection ended comes again, with a count."""
 QUIET = 0.1
 """Seconds without a message after which a session that ends is taken to be empty."""
 DeadLetter = Callable[[str, Delivery, str], Awaitable[None]]
+Publish = Callable[[str, bytes, Mapping[str, str]], Awaitable[None]]
 
 
 class Member:
@@ -29,16 +32,19 @@ class Member:
         group: str,
         handlers: Mapping[str, Handler],
         dead_letter: DeadLetter,
+        publish: Publish,
         *,
         max_attempts: int,
         retry_seconds: float,
         counts: dict[str, int],
     ) -> None:
         self._connection, self._group, self._handlers = connection, group, list(handlers.items())
-        self._dead_letter, self._counts = dead_letter, counts
+        self._dead_letter, self._publish, self._counts = dead_letter, publish, counts
         self._max_attempts, self._retry_seconds = max_attempts, retry_seconds
         shared = group.translate(str.maketrans("/+#", "___"))
         self._filters = {f"$share/{shared}/{pattern}": place + 1 for place, (pattern, _) in enumerate(self._handlers)}
+        self._again = f"{AGAIN}/{shared}"
+        self._filters[f"$share/{shared}/{self._again}/#"] = len(self._handlers) + 1
         self._waiting: deque[tuple[int, MQTTMessage]] = deque()
         self._news = asyncio.Event()
         self._subscribed = asyncio.Event()
@@ -106,15 +112,37 @@ class Member:
     async def _deal_with(self, epoch: int, message: MQTTMessage) -> None:
         if epoch != self._connection.epoch:
             return  # it cannot be acknowledged any more, and comes again
-        handler = self._handler_of(message)
-        if handler is None or await self._hand_over(handler, _delivery_of(message)):
+        delivery = _delivery_of(message)
+        handler = self._handler_of(message, delivery.topic)
+        if handler is None or await self._settled(handler, delivery, bool(message.dup)):
             self._connection.acknowledge(epoch, message)
 
-    def _handler_of(self, message: MQTTMessage) -> Handler | None:
+    async def _settled(self, handler: Handler, delivery: Delivery, came_again: bool) -> bool:
+        """Whether the message need not come again. One that did come again was in hand when a connection, or a
+        process, ended: MQTT tells no more than that, so a copy that bears the count takes its place."""
+        if not came_again:
+            return await self._hand_over(handler, delivery)
+        if delivery.attempt >= self._max_attempts:
+            reason = f"{delivery.attempt} times whoever got it died, or lost the connection"
+            log.warning("group %s gave up on a message of %s: %s", self._group, delivery.topic, reason)
+            await self._dead_letter(self._group, delivery, reason)
+            return True
+        words = {"key": delivery.key, "topic": delivery.topic, "attempt": str(delivery.attempt + 1)}
+        try:
+            await self._publish(f"{self._again}/{delivery.topic}", delivery.payload, words)
+        except AppError:
+            return await self._hand_over(handler, replace(delivery, attempt=delivery.attempt + 1))
+        return True
+
+    def _handler_of(self, message: MQTTMessage, topic: str) -> Handler | None:
         """The handler of the first pattern that matches; None where this copy came for another of our patterns."""
         numbers = getattr(message.properties, "SubscriptionIdentifier", None) or []
+        again = len(self._handlers) + 1
+        if message.topic.startswith(f"{AGAIN}/"):
+            mine = message.topic.startswith(f"{self._again}/") and (not numbers or again in numbers)
+            numbers = [] if mine else [0]
         for place, (pattern, handler) in enumerate(self._handlers):
-            if topic_matches(pattern, message.topic):
+            if topic_matches(pattern, topic):
                 return handler if not numbers or place + 1 in numbers else None
         return None
 
@@ -140,6 +168,9 @@ class Member:
 
 
 def _delivery_of(message: MQTTMessage) -> Delivery:
-    """What the broker marks as sent before counts as a second attempt: MQTT tells no more."""
+    """The message, or the one that it is a copy of."""
     words = dict(getattr(message.properties, "UserProperty", None) or ())
-    return Delivery(message.topic, bytes(message.payload), words.get("key", ""), 2 if message.dup else 1)
+    topic, attempt = message.topic, 1
+    if topic.startswith(f"{AGAIN}/"):
+        topic, attempt = words.get("topic", topic), int(words.get("attempt", "1"))
+    return Delivery(topic, bytes(message.payload), words.get("key", ""), attempt)

@@ -10,9 +10,10 @@ KINDS = ("local://", "redis://HOST:6379/0", "rediss://…", "mqtt://HOST:1883", 
 
 
 @asynccontextmanager
-async def open_bus(url: str, *, instance: str) -> AsyncIterator[Bus]:
+async def open_bus(url: str, *, instance: str, lasting: bool = True) -> AsyncIterator[Bus]:
     """The bus of a URL, while the context is open. ``instance`` names this process among all on the bus, the same
-    name after each start. A server that is away stops nobody: it is tried again and again.
+    name after each start. A server that is away stops nobody: it is tried again and again. Groups of a bus that is
+    not ``lasting`` end with it, and nothing is kept for them.
 
     Raises ``ValueError`` for a URL that none of our buses speaks, or one whose client library is not installed.
     """
@@ -24,12 +25,12 @@ async def open_bus(url: str, *, instance: str) -> AsyncIterator[Bus]:
             case "redis" | "rediss":
                 from contracts.bus.redis import RedisBus
 
-                async with RedisBus(url, instance=instance) as bus:
+                async with RedisBus(url, instance=instance, lasting=lasting) as bus:
                     yield bus
             case "mqtt" | "mqtts":
                 from contracts.bus.mqtt import MqttBus
 
-                async with MqttBus(url, instance=instance) as bus:
+                async with MqttBus(url, instance=instance, lasting=lasting) as bus:
                     yield bus
             case _:
                 raise ValueError(f"bus_url is {url!r}; it must be one of {', '.join(KINDS)}")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.asyncio import Redis
@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from contracts.bus.redis_member import Member
-from contracts.bus.redis_scripts import GROUPS, PUBLISH, SEEN
+from contracts.bus.redis_scripts import GROUPS, PUBLISH, SEEN, queue_of
 from contracts.errors import Unavailable
 from contracts.ports import Delivery, Handler
 from contracts.topics import redis_channel
@@ -45,6 +45,7 @@ class RedisBus:
         retry_seconds: float = 0.05,
         claim_seconds: float = 10.0,
         abandoned_seconds: float = 600.0,
+        lasting: bool = True,
     ) -> None:
         self._redis: Redis = Redis.from_url(
             url,
@@ -59,15 +60,19 @@ class RedisBus:
         )
         self._instance, self._depth, self._max_attempts = instance, depth, max_attempts
         self._retry_seconds, self._claim_seconds, self._abandoned = retry_seconds, claim_seconds, abandoned_seconds
-        self._sha = ""
+        self._sha, self._lasting = "", lasting
         self._waiting: deque[tuple[tuple[Any, ...], asyncio.Future[str]]] = deque()
         self._sender: asyncio.Task[None] | None = None
-        self._members: dict[str, int] = {}
+        self._taken: set[tuple[str, int]] = set()
+        self._troubles: dict[str, str] = {}
         self.dead: deque[tuple[str, Delivery, str]] = deque(maxlen=1000)
         """The last dead letters of this process: group, message, reason. All of them are in ``cytobus:dead``."""
-        self.counts = dict.fromkeys(("published", "delivered", "retried", "dead", "reconnects"), 0)
-        self.trouble = ""
-        """Why the server could not be reached last time; empty when it can."""
+        self.counts = dict.fromkeys(("published", "delivered", "retried", "dead", "closed", "reconnects"), 0)
+
+    @property
+    def trouble(self) -> str:
+        """Why messages cannot be published, or not be received by a group, now; empty when all is well."""
+        return next(iter(self._troubles.values()), "")
 
     async def __aenter__(self) -> "RedisBus":
         return self
@@ -106,9 +111,9 @@ class RedisBus:
                 size += len(batch[-1][0][1])
             try:
                 answers = await self._evaluate([arguments for arguments, _ in batch])
-                self.trouble = ""
-            except (RedisError, OSError) as error:
-                self.trouble = f"redis: {error}"
+                self._troubles.pop("", None)
+            except Exception as error:  # whatever it is, somebody waits for each of these
+                self._troubles[""] = f"redis: {error}"
                 answers = [Unavailable(f"the bus does not take messages: {error}")] * len(batch)
             for (_, future), answer in zip(batch, answers, strict=True):
                 _settle(future, answer)
@@ -133,7 +138,13 @@ class RedisBus:
             self._sha = str(await self._redis.script_load(PUBLISH))
         messages = [argument for arguments in batch for argument in arguments]
         answers: Any = await self._redis.evalsha(self._sha, 2, GROUPS, SEEN, self._depth, self._abandoned, *messages)
-        return list(answers)
+        for group in answers[len(batch) :]:
+            self.counts["closed"] += 1
+            log.error(
+                "group %s was full and nobody has read it for %d s: what waited for it is gone, and it is known again"
+                " when somebody does", group.decode(), self._abandoned
+            )  # fmt: skip
+        return list(answers[: len(batch)])
 
     @asynccontextmanager
     async def subscribe(self, group: str, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
@@ -142,7 +153,8 @@ class RedisBus:
         Entered as soon as the group is known to the server; while that is away, after a few seconds, and the
         group is made known later.
         """
-        number = self._members[group] = self._members.get(group, 0) + 1
+        number = next(n for n in range(1, 1_000_000) if (group, n) not in self._taken)
+        self._taken.add((group, number))
         member = Member(
             self._redis,
             group,
@@ -153,6 +165,7 @@ class RedisBus:
             claim_seconds=self._claim_seconds,
             counts=self.counts,
             dead=self.dead,
+            troubles=self._troubles,
         )
         task = asyncio.create_task(member.run(), name=f"redis group {group}")
         try:
@@ -161,7 +174,17 @@ class RedisBus:
         finally:
             member.leave()
             await task
-            self._members[group] -= 1
+            if not self._lasting:
+                await self._forget(group)
+            self._taken.discard((group, number))
+
+    async def _forget(self, group: str) -> None:
+        with suppress(RedisError, OSError):
+            async with self._redis.pipeline() as pipe:
+                pipe.hdel(GROUPS, group)
+                pipe.hdel(SEEN, group)
+                pipe.delete(queue_of(group))
+                await pipe.execute()
 
 
 def _settle(future: "asyncio.Future[str]", answer: Any) -> None:

@@ -49,11 +49,13 @@ class Member:
         claim_seconds: float,
         counts: dict[str, int],
         dead: deque[tuple[str, Delivery, str]],
+        troubles: dict[str, str],
     ) -> None:
+        """``troubles``: where it says why it cannot consume now, under its own name."""
         self._redis, self._group, self._name, self._handlers = redis, group, name, handlers
-        self._queue = queue_of(group)
+        self._queue, self._key = queue_of(group), f"{group} {name}"
         self._max_attempts, self._retry_seconds, self._claim_seconds = max_attempts, retry_seconds, claim_seconds
-        self._counts, self._dead = counts, dead
+        self._counts, self._dead, self._troubles = counts, dead, troubles
         self._registered, self._leaving = asyncio.Event(), asyncio.Event()
         self._in_hand: list[StreamId] = []
         self._look_again = 0.0
@@ -77,20 +79,20 @@ class Member:
             try:
                 await self._register()
                 self._registered.set()
+                self._troubles.pop(self._key, None)
                 failures = 0
                 await self._consume()
                 await self._say_goodbye()
-            except ResponseError as error:
-                # The server has lost everything, or loads what it had: make the group again.
+            except Exception as error:
+                # It is away; or it has lost everything, or loads what it had: then the group is made again.
                 failures += 1
-                log.warning("group %s: %s", self._group, error)
-                await self._rest(failures)
-            except (RedisError, OSError) as error:
-                failures += 1
-                self._counts["reconnects"] += 1
+                if not isinstance(error, ResponseError):
+                    self._counts["reconnects"] += 1
                 if failures == 1:
                     log.warning("group %s: the bus is away: %s", self._group, error)
+                self._troubles[self._key] = f"redis, group {self._group}: {error}"
                 await self._rest(failures)
+        self._troubles.pop(self._key, None)
 
     async def _rest(self, failures: int) -> None:
         try:

@@ -11,7 +11,8 @@ def queue_of(group: str) -> str:
 
 PUBLISH = """
 -- KEYS: groups, seen.  ARGV: depth, abandoned after (s), then for each message: topic, payload, key, channel.
--- Answers for each message the name of a group that is full, then it was queued nowhere; else an empty text.
+-- Answers for each message the name of a group that is full, then it was queued nowhere; else an empty text. After
+-- them come the names of groups that were closed, if any.
 local function levels(text)
   local found = {}
   for level in string.gmatch(text .. '/', '(.-)/') do found[#found + 1] = level end
@@ -29,7 +30,7 @@ local function wants(pattern, topic)
 end
 
 local depth, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
-local groups, takers, lengths = {}, {}, {}
+local groups, takers, lengths, closed = {}, {}, {}, {}
 local known = redis.call('HGETALL', KEYS[1])
 for place = 1, #known, 2 do groups[known[place]] = known[place + 1] end
 
@@ -57,6 +58,7 @@ local function has_room(group)
   redis.call('HDEL', KEYS[1], group)
   redis.call('HDEL', KEYS[2], group)
   groups[group], takers = nil, {}
+  closed[#closed + 1] = group
   return true
 end
 
@@ -75,5 +77,6 @@ for place = 3, #ARGV, 4 do
   end
   answers[#answers + 1] = full
 end
+for _, group in ipairs(closed) do answers[#answers + 1] = group end
 return answers
 """

@@ -16,13 +16,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import meters, steps, web
+from contracts.condition import Condition
 from contracts.desk import Desk, pause_after
 from contracts.disk import bare_name, inside, make_folder, place_new, sha256_of, sync_folder
 from contracts.errors import AppError, BadRequest, Rejected, Unavailable, error_of
 from contracts.events import OutputsDelivered, StepFailed, jobs_in
 from contracts.models import Job, OutputFile, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
-from edge.condition import Condition
 from edge.file_receiver.closing import Closing
 from edge.file_receiver.download import Damaged, fetch
 from edge.file_receiver.rules import names_for, sub_folder_of

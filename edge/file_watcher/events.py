@@ -12,8 +12,8 @@ from watchdog import events as wd
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
+from contracts.condition import Condition
 from contracts.errors import Unavailable
-from edge.condition import Condition
 
 MOST = 50_000
 """So many hints are kept; beyond that a rescan is cheaper, and ``Hints.overflowed`` is set."""

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from contracts.condition import Condition
 from contracts.errors import AppError, Unavailable
 from contracts.ports import Clock
-from edge.condition import Condition
 from edge.file_watcher.events import Hints
 from edge.file_watcher.looking import Entry, Place, folders_below
 from edge.file_watcher.settings import WatchSettings

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
+from contracts.condition import Condition
 from contracts.errors import AppError, BadRequest
 from contracts.ports import Clock
-from edge.condition import Condition
 from edge.file_watcher.events import Hint, Hints
 from edge.file_watcher.judging import Judging
 from edge.file_watcher.looking import Place, place_of, searched, wanted_place

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import meters, transfer, web
+from contracts.condition import Condition
 from contracts.disk import bare_name
 from contracts.errors import AppError, BadRequest, Conflict, error_of
 from contracts.events import InputDelivered
@@ -49,6 +50,8 @@ class FileReceiver:
         self._bytes = meters.counter("cytobus_received_bytes", "Bytes of images received whole")
         self._files = meters.counter("cytobus_received_files", "Images received whole")
         self.meters = (self._bytes, self._files)
+        self._reporting = Condition("reports to the job repository")
+        self.desks = (self._reporting,)
 
     def routes(self) -> list[BaseRoute]:
         """The upload resources, and the contract's three calls."""
@@ -227,7 +230,12 @@ class FileReceiver:
             sha256=upload.sha256,
             size=upload.length,
         )
-        [verdict] = await self._jobs.report([fact])
+        try:
+            [verdict] = await self._jobs.report([fact])
+        except AppError as error:
+            self._reporting.trouble = str(error)
+            raise
+        self._reporting.trouble = ""
         if verdict.status < 400:
             await self._forget(part)
             return

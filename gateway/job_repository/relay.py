@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 GAP = 0.01
 """Seconds between two rounds at least."""
+REST = 1.0
+"""Seconds for which a topic that the bus refuses is left alone, while jobs without messages for it go on."""
 
 
 class Relay:
@@ -30,6 +32,7 @@ class Relay:
         self._bus, self._outbox, self._every = bus, outbox, every
         self._wake = asyncio.Event()
         self._stopping = False
+        self._resting: dict[str, float] = {}
         self.trouble = ""
         self.published = self.dropped = 0
         """Messages that the bus has taken, and those it will never take."""
@@ -61,12 +64,9 @@ class Relay:
             try:
                 while await self._send_some() and not self._stopping:
                     pass
-                failures, self.trouble = 0, ""
-            except AppError as error:
-                failures += 1
-                self.trouble = str(error)
-                pause = pause_after(failures, chance=random.random())
-                log.warning("announcements wait in the outbox: %s", error)
+                failures = 0
+                if not self._resting:
+                    self.trouble = ""
             except Exception as error:
                 failures += 1
                 self.trouble = f"{type(error).__name__}: {error}"
@@ -79,21 +79,27 @@ class Relay:
                 pass
 
     async def _send_some(self) -> bool:
-        troubles: list[Exception] = []
+        """Whether there may be more to send now."""
+        now = asyncio.get_running_loop().time()
+        self._resting = {topic: until for topic, until in self._resting.items() if until > now}
+        refused: dict[str, Exception] = {}
 
         async def publish(rows: Sequence[Any]) -> list[int]:
             by_key: dict[str, list[Any]] = {}
             for row in rows:
                 by_key.setdefault(row.key, []).append(row)
-            done = await asyncio.gather(*(self._in_order(some, troubles) for some in by_key.values()))
+            done = await asyncio.gather(*(self._in_order(some, refused) for some in by_key.values()))
             return [seq for seqs in done for seq in seqs]
 
-        tried = await self._outbox.send(BATCH, publish)
-        if troubles:
-            raise troubles[0]
-        return tried == BATCH
+        tried = await self._outbox.send(BATCH, publish, self._resting)
+        for topic, error in refused.items():
+            if not self.trouble:
+                log.warning("messages wait in the outbox: %s", error)
+            self.trouble = str(error) or type(error).__name__
+            self._resting[topic] = asyncio.get_running_loop().time() + REST
+        return tried == BATCH or bool(refused)
 
-    async def _in_order(self, rows: Sequence[Any], troubles: list[Exception]) -> list[int]:
+    async def _in_order(self, rows: Sequence[Any], refused: dict[str, Exception]) -> list[int]:
         """Publish the messages of one key, up to the first that must wait; the seqs that are done with."""
         done: list[int] = []
         for row in rows:
@@ -102,7 +108,7 @@ class Relay:
                 self.published += 1
             except Exception as error:
                 if not isinstance(error, AppError) or error.retry:
-                    troubles.append(error)
+                    refused[row.topic] = error
                     return done
                 # It would hold up the others for ever. Whoever waits for it looks for jobs by himself.
                 self.dropped += 1

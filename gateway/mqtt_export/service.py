@@ -10,6 +10,7 @@ from typing import Protocol
 from starlette.routing import BaseRoute
 
 from contracts import edgex
+from contracts.condition import Condition
 from contracts.desk import pause_after
 from contracts.errors import Rejected, Unavailable
 from contracts.ports import Bus, Delivery
@@ -32,10 +33,11 @@ class MqttExport:
     text. While the broker outside is away, messages wait on the bus."""
 
     name = "mqtt-export"
-    desks = ()
 
     def __init__(self, bus: Bus, outlet: Outlet) -> None:
         self._bus, self._outlet = bus, outlet
+        self._way_out = Condition("broker outside")
+        self.desks = (self._way_out,)
         self._stopping = asyncio.Event()
 
     def routes(self) -> list[BaseRoute]:
@@ -60,11 +62,13 @@ class MqttExport:
         while True:
             try:
                 await self._outlet.publish(edgex.mqtt_export_topic(delivery.topic), payload, properties={})
+                self._way_out.trouble = ""
                 return
             except Unavailable as error:
                 if self._stopping.is_set():
                     raise
                 failures += 1
+                self._way_out.trouble = str(error)
                 if failures == 1:
                     log.warning("messages wait for the broker outside: %s", error)
                 with suppress(TimeoutError):

@@ -18,6 +18,8 @@ from gateway.task_launcher.store import TaskStore
 
 log = logging.getLogger(__name__)
 PAGE = 100
+ALIVE_NS = 120 * 10**9
+"""How long ago a runner was heard of at most that is taken to be alive (ns)."""
 Batch = tuple[Job, ...]
 
 
@@ -70,7 +72,7 @@ class Launching:
 
     async def launch_all(self, batch: Batch) -> None:
         """Launch received jobs, or say that no task wants them."""
-        pulled = {pipeline.topic for pipeline in await self._tasks.registered()}
+        pulled = await self._pulled(within=ALIVE_NS)
         taken: set[tuple[str, str]] = set()
         facts = [await self._first_step(job, pulled, taken) for job in batch]
         _complain(await self._jobs.report(facts))
@@ -109,8 +111,7 @@ class Launching:
             output_host=self._hostname,
             output_folder=folder,
             parameters=dict(task.model_parameters or {}),
-            # Pipelines that claim their jobs cannot miss a message; others are told again after a while.
-            lease_until=0 if pulled else self._clock() + self._answer_ns,
+            lease_until=self._clock() + self._answer_ns,
         )
         return self._with_order(job, request)
 
@@ -138,11 +139,20 @@ class Launching:
         return request.model_copy(update={"messages": (order,)})
 
     async def remind_all(self, batch: Batch) -> None:
-        """Foreign pipelines did not answer in time: count it, and tell them again."""
+        """Pipelines have not taken these jobs up in time: tell them again. For those that do not claim their jobs it
+        counts as a failure; jobs of the others only wait their turn, or for their runner to come back."""
+        pulled = await self._pulled()
         facts: list[ev.Fact] = []
         for job in batch:
-            facts += [self._silence(job), self._told_again(job)]
+            if job.pipeline_details.pipeline_id not in pulled:
+                facts.append(self._silence(job))
+            facts.append(self._told_again(job))
         _complain(await self._jobs.report(facts))
+
+    async def _pulled(self, within: int | None = None) -> set[str]:
+        """The pipelines whose runners claim their jobs; those heard of lately (ns), or all that ever were."""
+        since = 0 if within is None else self._clock() - within
+        return {pipeline.topic for pipeline in await self._tasks.registered() if pipeline.last_seen >= since}
 
     async def tell_again(self, jobs: Sequence[Job]) -> None:
         """An operator wants pipelines told again; that is nobody's failure."""

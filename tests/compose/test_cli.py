@@ -80,4 +80,5 @@ def test_the_doctor_names_what_is_wrong_and_the_remedy(tmp_path: Path) -> None:
     assert findings["watched folder"].bad
     assert "mount" in findings["watched folder"].remedy
     assert findings["edge journal"].bad
-    assert "does not run" in findings["job-repository"].seen
+    assert "does not answer" in findings["job-repository"].seen
+    assert findings["job-repository"].bad

@@ -63,8 +63,16 @@ class Ledger:
             name.replace(".dat", "-sim.dat") for name in self.files
         }
         wait_for(lambda: not self._unfinished(), 60, lambda: str(self._unfinished()))
-        # One job for each file: none was taken in twice.
-        assert sorted(job["InputFile"]["Name"] for job in self._jobs()) == sorted(self.files)
+        # One job for each file: none was taken in twice; and where no harm was done, its pipeline was started once.
+        jobs = self._jobs()
+        assert sorted(job["InputFile"]["Name"] for job in jobs) == sorted(self.files)
+        starts = [self._starts(job["Id"]) for job in jobs if job["InputFile"]["Name"].startswith("00-")]
+        assert self.lines[0][0] == "none"
+        assert set(starts) == {1}
+
+    def _starts(self, job_id: str) -> int:
+        history = self.deployment.ask("GET", "JOB_REPOSITORY", f"/api/v1/job/{job_id}/history").json()
+        return sum(line["What"] == "pipeline-started" for line in history)
 
     def _jobs(self) -> list[dict[str, Any]]:
         asked = self.deployment.ask("GET", "JOB_REPOSITORY", "/api/v1/job?name=.dat&limit=1000")

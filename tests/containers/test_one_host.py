@@ -109,8 +109,37 @@ def test_strangers_pipelines_work_beside_it(one_host):
 def test_the_doctor_finds_nothing_wrong_from_inside(one_host):
     wait_for(lambda: not one_host.unwell(), 60, lambda: str(one_host.unwell()))
     for service in ("job-repository", "edge"):
-        said = one_host.compose("exec", "-T", service, "cytobus", "doctor", check=False)
+        said = one_host.compose("exec", "-T", service, "cytobus", "doctor")
         assert "✗" not in said, said
+
+
+def test_the_doctor_names_a_service_that_is_gone(one_host):
+    one_host.compose("stop", "task-launcher")
+    try:
+        said = one_host.compose("exec", "-T", "job-repository", "cytobus", "doctor", check=False)
+        (line,) = [line for line in said.splitlines() if "✗" in line]
+        assert "task-launcher" in line
+    finally:
+        one_host.compose("start", "task-launcher")
+        wait_for(lambda: not one_host.unwell(), 60, lambda: str(one_host.unwell()))
+
+
+def test_more_runners_share_the_work_and_no_job_runs_twice(one_host):
+    one_host.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "simulators=3")
+    wait_for(lambda: not one_host.unwell(), 60, lambda: str(one_host.unwell()))
+    names = [f"many-{number}.dat" for number in range(60)]
+    for name in names:
+        one_host.drop(name, name.encode() * 100)
+    back = [one_host.results / name.replace(".dat", "-sim.dat") for name in names]
+    wait_for(lambda: all(path.is_file() for path in back), 120, lambda: one_host.compose("logs", "--tail", "20"))
+    jobs = one_host.ask("GET", "JOB_REPOSITORY", "/api/v1/job?name=many-&limit=1000").json()
+    assert len(jobs) == len(names)
+    starts = []
+    for job in jobs:
+        history = one_host.ask("GET", "JOB_REPOSITORY", f"/api/v1/job/{job['Id']}/history").json()
+        starts.append([line["Why"] for line in history if line["What"] == "pipeline-started"])
+    assert {len(one) for one in starts} == {1}
+    assert len({one[0] for one in starts}) == 3, "all three took some"
 
 
 def test_it_stops_cleanly_and_goes_on_where_it_was(one_host):

@@ -1,6 +1,9 @@
 """What only the bus on MQTT has: what stock subscribers see, the broker's limits, topics of dead letters."""
 
+import asyncio
 import json
+import sys
+import time
 from contextlib import contextmanager
 
 import paho.mqtt.client as paho
@@ -13,6 +16,7 @@ from contracts.bus.mqtt_connection import Address
 from contracts.errors import Rejected
 from contracts.rules import advance
 from tests.support import stories as s
+from tests.support.house import noting
 from tests.support.mosquitto import Mosquitto
 from tests.support.stories import NOW
 from tests.support.waiting import eventually
@@ -157,3 +161,72 @@ async def test_a_wrong_password_is_told_and_tried_again(tmp_path):
             await eventually(lambda: "not authori" in bus.trouble.lower())
     finally:
         closed.close()
+
+
+async def test_a_broker_that_refuses_us_is_not_run_down(tmp_path):
+    """It lets us connect and hangs up: each try is later than the one before, and there is no storm."""
+    secret = tmp_path / "passwords"
+    secret.write_text("")
+    closed = Mosquitto(more=f"allow_anonymous false\npassword_file {secret}")
+    try:
+        async with MqttBus(closed.url, instance="one") as bus:
+            await eventually(lambda: bus.counts["reconnects"] >= 4, seconds=20)
+            begun = time.monotonic()
+            await eventually(lambda: bus.counts["reconnects"] >= 6, seconds=60)
+            assert time.monotonic() - begun > 0.5
+    finally:
+        closed.close()
+
+
+async def test_two_of_one_name_throw_each_other_out_ever_more_slowly(broker):
+    """The protocol allows one client of a name; whoever sets it twice must not bring the broker down."""
+    async with MqttBus(broker.url, instance="same") as one, MqttBus(broker.url, instance="same") as other:
+        await eventually(lambda: one.counts["reconnects"] + other.counts["reconnects"] >= 6, seconds=30)
+        begun = time.monotonic()
+        await eventually(lambda: one.counts["reconnects"] + other.counts["reconnects"] >= 10, seconds=60)
+        assert time.monotonic() - begun > 0.5
+
+
+async def test_a_message_that_kills_whoever_takes_it_becomes_a_dead_letter(broker):
+    """The count is kept in a copy of the message, for MQTT keeps none."""
+    letters, attempts = [], []
+
+    async def kept(delivery):
+        letters.append(delivery)
+
+    async with MqttBus(broker.url, instance="observer") as bus, bus.subscribe("o", {"cytobus/dead/g": kept}):
+        while not letters:
+            assert len(attempts) < 10, attempts
+            command = [sys.executable, "-m", "tests.support.consumer", "mqtt", broker.url, "victim", "g", "t"]
+            victim = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            if not attempts:
+                assert await victim.stdout.readline() == b"ready\n"
+                await bus.publish("t", b"hang", key="k")
+            line = asyncio.create_task(_next(victim, b"hang"))
+            await eventually(lambda said=line: said.done() or letters, seconds=20)
+            if line.done():
+                attempts.append(int(line.result().split()[1]))
+            line.cancel()
+            victim.kill()
+            await victim.wait()
+    assert attempts == [1, 2, 3, 4, 5]
+    assert (letters[0].payload, letters[0].key) == (b"hang", "k")
+
+
+async def _next(process, word: bytes) -> bytes:
+    while not (line := await process.stdout.readline()).startswith(word):
+        assert line, "the consumer ended by itself"
+    return line
+
+
+async def test_a_bus_that_is_not_lasting_leaves_nothing_behind(broker):
+    """Else the broker would deal messages to whoever is gone."""
+    for _ in range(3):
+        seen: list = []
+        async with (
+            MqttBus(broker.url, instance="passer-by", lasting=False) as bus,
+            bus.subscribe("same", {"t": noting(seen)}),
+        ):
+            for number in range(10):
+                await bus.publish("t", b"%d" % number)
+            await eventually(lambda found=seen: len(found) == 10)

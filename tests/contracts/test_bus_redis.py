@@ -163,3 +163,39 @@ async def test_both_forms_of_the_answer_about_abandoned_entries_are_understood(b
         await eventually(lambda: got)
     assert got == [2]
     assert asked
+
+
+async def test_a_bus_that_is_not_lasting_leaves_nothing_behind(server, raw):
+    async with RedisBus(server.url, instance="passer-by", lasting=False) as bus, bus.subscribe("brief", {"t": nothing}):
+        await bus.publish("t", b"x")
+        await eventually(lambda: bus.counts["delivered"])
+        assert raw.keys("*brief*")
+    assert raw.keys("*brief*") == []
+    assert raw.hkeys(GROUPS) == raw.hkeys(SEEN) == []
+
+
+async def test_a_member_that_comes_while_another_leaves_does_not_take_its_neighbours_name(bus, raw):
+    async with bus.subscribe("g", {"t": nothing}) as _first:
+        pass
+    first, second, third = (bus.subscribe("g", {"t": nothing}) for _ in range(3))
+    await first.__aenter__()
+    await second.__aenter__()
+    await first.__aexit__(None, None, None)
+    await third.__aenter__()
+    for number in range(20):
+        await bus.publish("t", b"%d" % number)
+    await eventually(lambda: bus.counts["delivered"] == 20)
+    names = {consumer["name"] for consumer in raw.xinfo_consumers(queue_of("g"), "g")}
+    assert {b"one-1", b"one-2"} <= names
+    for member in (second, third):
+        await member.__aexit__(None, None, None)
+
+
+async def test_a_group_whose_member_cannot_read_is_trouble_that_is_told(bus, server):
+    """Also where nobody publishes."""
+    async with bus.subscribe("g", {"t": nothing}):
+        assert bus.trouble == ""
+        server.kill()
+        await eventually(lambda: "group g" in bus.trouble)
+        server.start()
+        await eventually(lambda: bus.trouble == "", seconds=20)

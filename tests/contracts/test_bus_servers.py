@@ -121,8 +121,13 @@ async def test_a_killed_and_restarted_broker_stops_nobody_for_long(bus, carrier)
         await eventually(lambda: seen)
         carrier.kill()
         carrier.start()
-        await eventually(lambda: published(bus, b"after"), seconds=20)
-        await eventually(lambda: b"after" in {payload for payload, _ in seen}, seconds=20)
+
+        # A Mosquitto that is killed before it has saved its sessions delivers nothing until they are made again: so
+        # what must be heard is said again, as the outbox's owners do.
+        async def heard_again() -> bool:
+            return await published(bus, b"after") and b"after" in {payload for payload, _ in seen}
+
+        await eventually(heard_again, seconds=20)
 
 
 async def published(bus, payload: bytes) -> bool:

@@ -263,3 +263,24 @@ def test_a_job_can_be_created_with_nothing_known_of_its_content():
     fact = s.created().model_copy(update={"input_file": InputFile(hostname="oem", dir_name="/", name="n")})
     assert isinstance(advance(None, fact, NOW), Job)
     assert rules.RANK[State.COMPLETE] == len(rules.ON_ITS_WAY) - 1
+
+
+def test_only_the_run_that_holds_the_lease_may_report():
+    """A runner that was taken for dead may come back with what it made: another run is on the way, or has ended."""
+    first = told(STORY[:5])
+    second = advance(first, s.started(worker="w2", until=NOW + 200), NOW + 100)
+    assert (first.attempts, second.attempts) == (1, 2)
+    with pytest.raises(Conflict, match="w2 has it, run 2"):
+        advance(second, s.reported(worker="w1", attempt=1), NOW + 101)
+    done = advance(second, s.reported(worker="w2", attempt=2), NOW + 101)
+    assert done.state is State.PROCESSED
+    assert advance(done, s.reported(worker="w1", attempt=1, outputs=None), NOW + 102) is done
+    given_back = advance(second, s.worker_released(worker="w2"), NOW + 101)
+    with pytest.raises(Conflict, match="nobody has it"):
+        advance(given_back, s.reported(worker="w2", attempt=2), NOW + 102)
+
+
+def test_a_second_run_of_the_same_worker_outdates_its_first():
+    again = advance(told(STORY[:5]), s.started(worker="w1", until=NOW + 300), NOW + 100)
+    with pytest.raises(Conflict, match="run 1 of job job-1 by w1 is over"):
+        advance(again, s.reported(worker="w1", attempt=1), NOW + 101)

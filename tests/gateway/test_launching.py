@@ -169,13 +169,16 @@ async def test_a_pipeline_that_never_answers_is_told_again_and_the_job_is_quaran
     assert len(house.outbox("only-file")) == 6
 
 
-async def test_a_pipeline_that_claims_its_jobs_needs_no_reminder(house):
+async def test_a_job_that_waits_for_a_runner_is_told_again_and_never_given_up(house):
+    """However long the queue is, and however long the runner is away: that is not the job's failure."""
     await house.launcher.register("w", [{"topic": "only-file", "name": "n", "description": ""}])
     await add_task(house)
     await launch(house, "job-1")
-    house.clock.turn(10**6)
-    await remind(house)
-    assert len(house.outbox("only-file")) == 1
+    for turn in range(1, 2 * MAX_FAILURES):
+        house.clock.turn(901)
+        await remind(house)
+        job = await house.one()
+        assert (job.state, job.failures, len(house.outbox("only-file"))) == (State.RUNNING, 0, turn + 1)
     assert [job.id for job in await house.jobs.claim("w", ["only-file"], 1, 60)] == ["job-1"]
 
 

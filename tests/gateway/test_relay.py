@@ -3,12 +3,13 @@
 import logging
 
 import pytest
+import sqlalchemy as sa
 
 from contracts.bus.local import LocalBus
 from contracts.errors import Rejected, Unavailable
 from contracts.events import jobs_in
 from contracts.models import State, Task
-from gateway.job_repository.relay import Relay
+from gateway.job_repository.relay import BATCH, Relay
 from tests.support import stories as s
 from tests.support.house import noting
 from tests.support.waiting import eventually
@@ -44,6 +45,39 @@ async def test_what_the_bus_refuses_waits_in_the_outbox_and_leaves_later_in_orde
     # In order within each job; jobs do not wait for each other.
     assert [d.topic for d in heard if d.key == "a"] == [jobs_in(State.CREATED, "oem"), jobs_in(State.SENDING, "oem")]
     assert [d.topic for d in heard if d.key == "b"] == [jobs_in(State.CREATED, "oem")]
+
+
+async def test_a_topic_that_the_bus_refuses_holds_up_no_other_job(house, caplog):
+    """Though more messages wait for it than are read at once."""
+    caplog.set_level(logging.CRITICAL)
+
+    class HalfClosed(LocalBus):
+        closed = True
+
+        async def publish(self, topic: str, payload: bytes, *, key: str = "") -> None:
+            if self.closed and topic.endswith("/created"):
+                raise Unavailable("the group mqtt-export does not keep up")
+            await super().publish(topic, payload, key=key)
+
+    bus, heard = HalfClosed(), []
+    stuck = [f"stuck-{number}" for number in range(BATCH + 100)]
+    await house.store.apply([s.created(name) for name in stuck])
+    await house.store.apply([s.sending(stuck[0])])
+    relay = Relay(bus, house.outbox_store, every=0.01)
+    async with bus.subscribe("g", {"#": noting(heard)}), relay.running():
+        await eventually(lambda: relay.trouble)
+        await house.store.apply([s.created("free"), s.sending("free")])
+        await house.database.writer.run(
+            lambda tx: tx.execute(sa.text("DELETE FROM outbox WHERE key = 'free' AND topic LIKE '%/created'"))
+        )
+        relay.wake()
+        await eventually(lambda: [delivery.key for delivery in heard] == ["free"])
+        assert relay.trouble
+        bus.closed = False
+        await eventually(lambda: not house.outbox(), seconds=20)
+        await eventually(lambda: relay.trouble == "")
+    mine = [delivery.topic for delivery in heard if delivery.key == stuck[0]]
+    assert mine == [jobs_in(State.CREATED, "oem"), jobs_in(State.SENDING, "oem")]
 
 
 async def test_a_message_that_the_bus_will_never_take_holds_up_nobody(house, caplog):

@@ -12,6 +12,8 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 log = logging.getLogger(__name__)
+CANNOT_BE_HAD = ("42501", "58P01", "0A000", "42704")
+"""PostgreSQL's codes for: no privilege, no such file, not supported, no such object."""
 ON_SQLITE = {
     # All names in the order of listings, without the documents: there is little to read through.
     "job_names": ["seq", "name"],
@@ -31,7 +33,9 @@ def upgrade() -> None:
         with connection.begin_nested():
             op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
             op.execute("CREATE INDEX job_names ON job USING gin (name gin_trgm_ops)")
-    except sa.exc.SQLAlchemyError as error:
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") not in CANNOT_BE_HAD:
+            raise
         log.warning("names are searched without an index: PostgreSQL's pg_trgm cannot be had: %s", error)
 
 
