@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -77,7 +78,7 @@ async def test_outputs_lie_in_the_folder_with_size_and_digest(run: Run, image: P
     assert (outcome.qc_flags, outcome.results, outcome.reason) == ("passed", "a.txt,b.txt", "")
     assert 0 < outcome.seconds < 30
     assert files(outcome.folder) == {"a.txt": "one", "b.txt": "two"}
-    discard(scratch_of(outcome.folder, "job-1"))  # as whoever has reported the job does
+    discard(scratch_of(outcome.folder, "job-1", 0))  # as whoever has reported the job does
     assert [p.name for p in sorted(outcome.folder.iterdir())] == ["a.txt", "b.txt"]
 
 
@@ -266,7 +267,8 @@ async def test_an_equal_output_of_another_job_is_not_shared(run: Run, image: Pat
 
 
 async def test_a_run_that_nobody_was_told_of_is_taken_back_by_the_next(run: Run, image: Path) -> None:
-    folders = [(await run(ask(image, "Writes", "j1", a=f"run {n}"))).folder for n in range(3)]
+    requests = [replace(ask(image, "Writes", "j1", a=f"run {n}"), attempt=n + 1) for n in range(3)]
+    folders = [(await run(request)).folder for request in requests]
 
     out = image.parent.parent / "out"
     assert folders == [out] * 3
@@ -278,7 +280,7 @@ async def test_a_run_that_was_told_of_is_never_touched_by_the_next(run: Run, ima
     folders = []
     for number in range(4):
         folders.append((await run(ask(image, "Writes", "j1", a=f"run {number}"))).folder)
-        discard(scratch_of(out, "j1"))
+        discard(scratch_of(out, "j1", 0))
 
     assert folders == [out] + [out / "j1"] * 3
     assert files(out) == {"a": "run 0", "j1/a": "run 3"}
@@ -292,14 +294,15 @@ async def test_jobs_that_race_for_a_name_all_keep_what_they_made(workers: Worker
 
 
 async def test_rubbish_of_a_crash_is_gone_at_the_next_run(run: Run, image: Path) -> None:
-    scratch = image.parent.parent / "out" / ".job-1.part"
-    scratch.mkdir(parents=True)
-    (scratch / "rubbish").write_text("from before a power cut")
+    out = image.parent.parent / "out"
+    for attempt in (1, 2):
+        scratch_of(out, "job-1", attempt).mkdir(parents=True)
+        (scratch_of(out, "job-1", attempt) / "rubbish").write_text("from before a power cut")
 
-    outcome = await run(ask(image, "Writes", "job-1", a="one"))
+    outcome = await run(replace(ask(image, "Writes", "job-1", a="one"), attempt=2))
 
     assert outcome.results == "a"
-    assert not (scratch / "rubbish").exists()
+    assert list(out.rglob("rubbish")) == []
 
 
 PARENT = """
