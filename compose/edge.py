@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from compose.settings import EdgeSettings, Settings
+from contracts.disk import keep_folder
 from contracts.names import AttributeRule, PatternRule, Rule
 from contracts.ports import Bus, Jobs, Service, Tasks
 from contracts.vendors import ANY_VENDOR
@@ -52,7 +53,7 @@ async def edge(settings: Settings, peers: Peers, bus: Bus | None) -> AsyncIterat
     """The edge on its journal. Folders of our own making are made; a watched folder elsewhere must exist."""
     mine = settings.edge
     for folder in (settings.data / "edge" / "input", settings.output()):
-        folder.mkdir(parents=True, exist_ok=True)
+        keep_folder(folder)
     clock = time.time_ns
     journal = Journal(settings.data / "edge.db", clock)
     watcher = FileWatcher(_watching(settings), journal, clock)

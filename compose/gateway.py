@@ -11,6 +11,7 @@ import httpx
 
 from compose.settings import Settings, address
 from contracts.client import HttpJobs, HttpTasks
+from contracts.disk import keep_folder
 from contracts.edgex import Style
 from contracts.ports import Bus, Jobs, Service
 from gateway.database import doubts, migrate, open_engine
@@ -87,7 +88,7 @@ async def gateway(
 @asynccontextmanager
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """The database, brought to the newest schema first; at the end what was asked of it is written."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(keep_folder, settings.data)
     engine = open_engine(settings.database_url())
     readers = open_engine(settings.database_url(), writes=False)
     await asyncio.to_thread(migrate, engine, patience=settings.gateway.database_seconds)

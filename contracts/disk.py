@@ -91,6 +91,13 @@ def make_folder(path: Path) -> None:
             sync_folder(folder.parent)
 
 
+def keep_folder(path: Path) -> None:
+    """Like ``make_folder``, for folders that a service keeps everything in: also one that lay there already may have
+    been made a moment before a crash, and not be on the disk yet."""
+    make_folder(path)
+    sync_folder(path.parent)
+
+
 def place(temporary: Path, target: Path) -> None:
     """The temporary file under its final name, whole or not at all; what was there before is replaced."""
     sync_file(temporary)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from contracts.disk import keep_folder, sync_folder
 from contracts.errors import AppError, Conflict, Full, Unavailable
 
 T = TypeVar("T")
@@ -61,9 +62,10 @@ class Database:
 
     def _prepare(self) -> str:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            keep_folder(self._path.parent)
             put_aside = self._put_aside() if not self._sound() else ""
             self._migrate()
+            sync_folder(self._path.parent)  # SQLite syncs the names of its logs only
             self._writer.start(self._connect())
             self._reader.start(self._connect())
         except (OSError, sqlite3.Error) as error:

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
 
+from contracts.disk import sync_folder
 from contracts.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -245,3 +246,5 @@ def _migrate(engine: sa.Engine) -> None:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7318349394477056)"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        sync_folder(Path(engine.url.database).resolve().parent)  # SQLite syncs the names of its logs only

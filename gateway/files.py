@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.disk import bare_name, sha256_of
+from contracts.disk import bare_name, keep_folder, sha256_of
 from contracts.errors import AppError, BadRequest
 from contracts.models import InputFile, OutputFile, OutputStatus
 
@@ -33,7 +33,7 @@ class GatewayFiles:
     def make(self) -> None:
         """Make the folders that are missing. Raises ``OSError``."""
         for folder in (self.input, self.output, self.archive, self.reject):
-            folder.mkdir(parents=True, exist_ok=True)
+            keep_folder(folder)
 
 
 def output_path(file: OutputFile, roots: tuple[Path, ...]) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.disk import sync_folder
+from contracts.disk import make_folder, sync_folder
 from contracts.rules import MAX_ATTEMPTS
 
 
@@ -44,7 +44,8 @@ def scratch(folder: Path, job: str, attempt: int) -> Iterator[Path]:
         if (earlier := scratch_of(folder, job, run)).exists():
             _take_back(earlier, folder)
             discard(earlier)
-    place.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    place.mkdir(exist_ok=True)
     try:
         yield place
     except BaseException:

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, place
+from contracts.disk import bare_name, make_folder, place
 from contracts.errors import AppError, BadRequest, NotFound
 from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
@@ -192,7 +192,7 @@ class FileSender:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.with_name(f".{target.name}.part")
     shutil.copyfile(source, temporary)
     place(temporary, target)

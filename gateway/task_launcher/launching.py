@@ -9,6 +9,7 @@ from typing import Any
 
 from contracts import events as ev
 from contracts.desk import Desk, pause_after
+from contracts.disk import make_folder
 from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
 from gateway.files import GatewayFiles, inspected
@@ -101,7 +102,7 @@ class Launching:
         mine = (folder, job.input_file.name)
         if not pulled and (mine in taken or await self._clashes(job, folder)):
             folder = str(Path(folder) / job.id)
-            await asyncio.to_thread(Path(folder).mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(make_folder, Path(folder))
         taken.add(mine)
         request = ev.PipelineRequested(
             job_id=job.id,

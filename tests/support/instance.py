@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,17 @@ class Instance:
     """``cytobus up`` (or another side, or ``serve`` with names) on a data folder and free ports. Its output goes to
     ``<data>.log``."""
 
-    def __init__(self, data: Path, *, side: str = "up", offset: int = -1, **environment: str) -> None:
-        self.data = data
+    def __init__(
+        self,
+        data: Path,
+        *,
+        side: str = "up",
+        offset: int = -1,
+        module: Sequence[str] = ("compose",),
+        **environment: str,
+    ) -> None:
+        """``module``: what Python is to run, and with which arguments before our own."""
+        self.data, self._module = data, module
         self._side, self._offset = side, offset
         self.log = data.with_suffix(".log")
         self._environment = os.environ | {"CYTOBUS_LOG_LEVEL": "info"} | environment
@@ -49,7 +58,7 @@ class Instance:
         (self.data / "running.json").unlink(missing_ok=True)
         self.data.parent.mkdir(parents=True, exist_ok=True)
         where = ["--data", str(self.data), "--port-offset", str(self._offset)]
-        command = [sys.executable, "-m", "compose", *self._side.split(), *where]
+        command = [sys.executable, "-m", *self._module, *self._side.split(), *where]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True
@@ -113,6 +122,17 @@ class Instance:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def alive(self) -> bool:
+        """Whether the main process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def freeze(self, seconds: float) -> None:
+        """The main process stands still for a while."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)  # the fault's length
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
