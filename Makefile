@@ -8,7 +8,7 @@ endif
 DATA ?= data
 ARGS ?=
 
-.PHONY: run test servers test-heavy test-compose test-train lint types bench train clean
+.PHONY: run test servers test-heavy test-compose faults faults-long test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
@@ -23,6 +23,14 @@ test-heavy: $(VENV)/ready-test
 test-compose: $(VENV)/ready-test
 	docker info --format 'docker engine {{.ServerVersion}}'
 	$(BIN)/python -m pytest tests/containers -s $(ARGS)
+
+# Breaks the system some 500 times, by a seed, then with mistakes planted that must be found. Linux with a C compiler.
+faults: $(VENV)/ready-test
+	$(BIN)/python -m tests.faults --machines 2 --faults 250 $(ARGS)
+	$(BIN)/python -m tests.faults --planted all --machines 2 --faults 80
+
+faults-long: $(VENV)/ready-test
+	$(BIN)/python -m tests.faults --machines 2 --faults 10000 $(ARGS)
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train
 	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py $(ARGS)

@@ -87,7 +87,9 @@ def _serve(
 def _remember(settings: Settings, ports: dict[str, int] | Any) -> None:
     """Where this instance listens, for the other commands."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    (settings.data / "running.json").write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}))
+    part = settings.data / ".running.json.part"
+    part.write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}))
+    part.replace(settings.data / "running.json")  # never half of it
 
 
 @app.command()

@@ -58,6 +58,16 @@ class InputDelivered(Reported):
     size: int
 
 
+class InputDamaged(Reported):
+    """The file on the gateway is not, or no longer, what was delivered; the instrument is to send it again."""
+
+    kind: Literal["input-damaged"] = "input-damaged"
+    reason: str
+    worker: str = ""
+    """Who found it, where the job is leased, and in which run of it."""
+    attempt: int = 0
+
+
 class PipelineRequested(Reported):
     """A task was chosen; the pipeline is to be told."""
 
@@ -162,6 +172,7 @@ Fact = (
     | TransferStarted
     | JobUnmatched
     | InputDelivered
+    | InputDamaged
     | PipelineRequested
     | PipelineStarted
     | PipelineReported

@@ -1,5 +1,6 @@
 """One run of one plug-in, inside a worker process: asked for with a request, answered with an outcome."""
 
+import os
 import re
 import time
 import traceback
@@ -9,6 +10,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
+from contracts.disk import sha256_of
 from pipelines.delivery import Output, deliver, scratch
 from pipelines.plugin import BadInput, Pipeline, Result, Work
 from pipelines.registry import make
@@ -25,6 +27,8 @@ class Status(StrEnum):
     """The file can never be processed."""
     ERROR = "error"
     """The plug-in raised an exception or broke a rule; trying again may help."""
+    DAMAGED = "damaged"
+    """The input is not the file that it should be; the plug-in was not run."""
     CRASHED = "crashed"
     """The worker's interpreter is gone: a segmentation fault, ``os._exit``, the out-of-memory killer."""
     TIMED_OUT = "timed-out"
@@ -48,6 +52,8 @@ class RunRequest:
     """Seconds."""
     attempt: int = 0
     """Which run of the job this is."""
+    sha256: str = ""
+    """What the image must be, in hexadecimal; empty: anything."""
 
     def __post_init__(self) -> None:
         if not _JOB.fullmatch(self.job):
@@ -80,6 +86,8 @@ def execute(request: RunRequest) -> Outcome:
     """Run the plug-in and deliver its outputs. Never raises: whatever goes wrong is the outcome."""
     started = time.perf_counter()
     try:
+        if damage := _damage(request):
+            return Outcome(Status.DAMAGED, reason=damage)
         plugin = pipeline(request.plugin)
         with scratch(request.folder, request.job, request.attempt) as folder:
             work = Work(request.image, folder, request.parameters, request.attributes)
@@ -94,6 +102,15 @@ def execute(request: RunRequest) -> Outcome:
         return Outcome(Status.BAD_INPUT, reason=_short(str(error)), seconds=time.perf_counter() - started)
     except (Exception, SystemExit) as error:
         return Outcome(Status.ERROR, reason=why(error), seconds=time.perf_counter() - started)
+
+
+def _damage(request: RunRequest) -> str:
+    """What is wrong with the image: disks forget. Empty if nothing is. Raises ``OSError`` where it cannot be read."""
+    if not request.sha256 or sha256_of(request.image) == request.sha256:
+        return ""
+    aside = request.image.with_name(f".{request.image.name}.{request.job}.damaged")
+    os.replace(request.image, aside)
+    return f"{request.image.name} is not the file that arrived: it is {aside.name} now"
 
 
 def why(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
 from contracts.errors import AppError
-from contracts.events import Fact, PipelineReported, PipelineStarted, StepFailed
+from contracts.events import Fact, InputDamaged, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, Jobs
 from pipelines.delivery import discard, scratch_of
@@ -152,6 +152,7 @@ class Runner:
             attributes=dict(job.input_file.attributes or {}),
             timeout=self._timeout,
             attempt=job.attempts,
+            sha256=job.input_file.sha256,
         )
         run = asyncio.create_task(self._workers.run(request))
         alive = asyncio.create_task(self._keep_lease(job, run))
@@ -198,6 +199,9 @@ class Runner:
                 worker=self._worker,
                 attempt=job.attempts,
             )
+        if outcome.status is Status.DAMAGED:
+            log.warning("job %s: %s", job.id, outcome.reason)
+            return InputDamaged(job_id=job.id, by=BY, reason=outcome.reason, worker=self._worker, attempt=job.attempts)
         pause = pause_after(job.failures, first=0.5, chance=random.random())
         log.warning("job %s: %s", job.id, outcome.reason)
         return StepFailed(

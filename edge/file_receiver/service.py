@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, steps, web
 from contracts.condition import Condition
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, inside, make_folder, place_new, sha256_of, sync_folder
+from contracts.disk import bare_name, inside, make_folder, place, place_new, sha256_of, sync_folder
 from contracts.errors import AppError, BadRequest, Rejected, Unavailable, error_of
 from contracts.events import OutputsDelivered, StepFailed, jobs_in
 from contracts.models import Job, OutputFile, State, Trouble
@@ -227,11 +227,20 @@ def _put(part: Path, target: Path, sha256: str) -> bool:
     """Whether the part is in its place now; False where something else is."""
     if place_new(part, target):
         return True
+    if _is_empty(target):
+        # The name is this job's in the journal. An earlier try held it with an empty file, where there are no hard
+        # links, and could not take that away again.
+        place(part, target)
+        return True
     if not _holds(target, sha256):
         return False
     part.unlink(missing_ok=True)
     sync_folder(target.parent)
     return True
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.stat().st_size == 0
 
 
 def _holds(path: Path, sha256: str) -> bool:

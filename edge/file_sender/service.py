@@ -48,7 +48,7 @@ class FileSender:
         roots: Sequence[str] = (),
         slots: int = 4,
         every: float = 5.0,
-        recall_seconds: float = 60.0,
+        recall_seconds: float = 10.0,
     ) -> None:
         self._journal, self._jobs, self._client, self._clock = journal, jobs, client, clock
         self._host, self._roots = host, tuple(roots)

@@ -9,7 +9,7 @@ from typing import Any
 
 from contracts import events as ev
 from contracts.desk import Desk, pause_after
-from contracts.disk import make_folder
+from contracts.disk import make_folder, sha256_of
 from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
 from gateway.files import GatewayFiles, inspected
@@ -84,6 +84,9 @@ class Launching:
         if task is None:
             return ev.JobUnmatched(job_id=job.id, by=Owner.TASK_LAUNCHER)
         try:
+            # Runners of ours look at it themselves, at the last moment; others cannot be asked to.
+            if task.pipeline_id not in pulled and (damage := await asyncio.to_thread(_damage, job)):
+                return ev.InputDamaged(job_id=job.id, by=Owner.TASK_LAUNCHER, reason=damage)
             return await self._request(job, task, task.pipeline_id in pulled, taken)
         except (OSError, ValueError) as error:
             pause = pause_after(job.failures, first=1.0, chance=random.random())
@@ -210,6 +213,17 @@ class Launching:
         if to_be_sent and details.status == PipelineStatus.COMPLETE:
             messages.append(self._messages.outputs_ready(job))
         return tuple(messages)
+
+
+def _damage(job: Job) -> str:
+    """What is wrong with the file of a job; empty if nothing is. Raises ``OSError``."""
+    file = job.input_file
+    path = Path(file.dir_name) / file.name
+    try:
+        sound = not file.sha256 or sha256_of(path) == file.sha256
+    except FileNotFoundError:
+        return ""  # perhaps the folder is not mounted here; the pipeline will say so
+    return "" if sound else f"{file.name} is not the file that arrived"
 
 
 def _batch_name(batch: Batch) -> str:

@@ -29,6 +29,7 @@ TABLE = {
     s.unmatched: "tet.......",
     s.input_delivered: "tt........",
     s.requested: "eet.......",
+    s.damaged: "eet.......",
     s.started: "eeet......",
     s.reported: "eeet......",
     s.confirmed: "eeeet.....",
@@ -284,3 +285,30 @@ def test_a_second_run_of_the_same_worker_outdates_its_first():
     again = advance(told(STORY[:5]), s.started(worker="w1", until=NOW + 300), NOW + 100)
     with pytest.raises(Conflict, match="run 1 of job job-1 by w1 is over"):
         advance(again, s.reported(worker="w1", attempt=1), NOW + 101)
+
+
+def test_a_damaged_input_is_sent_again_by_the_instrument_that_has_it():
+    job = advance(told(STORY[:5]), s.damaged(), NOW)
+    assert (job.state, job.reason, job.attempts) == (State.SENDING, "not what arrived", 1)
+    assert (job.input_file.hostname, job.input_file.dir_name) == (job.origin_host, job.origin_dir)
+    job = told(STORY[2:], job=job)
+    assert job.state is State.COMPLETE
+
+
+def test_only_the_run_that_holds_the_lease_may_call_an_input_damaged():
+    job = told(STORY[:5])
+    assert advance(job, s.damaged(worker="w2"), NOW) is job
+    assert advance(job, s.damaged(attempt=2), NOW) is job
+
+
+def test_a_damaged_input_that_nobody_can_send_again_is_quarantined():
+    job = told(STORY[:3]).evolve(origin_host="gateway")
+    assert advance(job, s.damaged(), NOW).state is State.QUARANTINED
+
+
+def test_an_input_that_is_damaged_again_and_again_is_quarantined():
+    job, rounds = told(STORY[:3]), 0
+    while job.state is not State.QUARANTINED:
+        job = advance(job, s.damaged(worker="", attempt=0), NOW)
+        job, rounds = told([s.input_delivered()], job=job), rounds + 1
+    assert rounds == MAX_ATTEMPTS

@@ -134,6 +134,16 @@ async def test_a_users_file_is_never_overwritten(jobs, outputs, output, receiver
     assert contents(output) == {"result.tif": b"mine", "result.12345678.tif": b"one"}
 
 
+async def test_an_empty_file_that_held_the_name_for_a_try_that_failed_is_replaced(jobs, outputs, output, receiver):
+    """Where there are no hard links the name is held with an empty file first; taking that away may fail as well."""
+    output.mkdir(parents=True)
+    (output / "result.tif").touch()
+    delivering(jobs, outputs, "12345678-9", b"one")
+    async with receiver.running():
+        await delivered(jobs, "12345678-9")
+    assert contents(output) == {"result.tif": b"one"}
+
+
 async def test_equal_names_within_a_job_are_both_kept(jobs, outputs, output, receiver):
     job = delivering(jobs, outputs, "12345678-9", b"one", b"two")
     files = tuple(file.evolve(name="same.tif") for file in job.pipeline_details.output_files)

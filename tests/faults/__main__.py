@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults.machine import Machine, Report
+from tests.faults.planted import PLANTED
 from tests.faults.world import Lost
 
 
@@ -21,10 +22,15 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=250, help="how many, in each of the machines")
     parser.add_argument("--machines", type=int, default=2, help="at once")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--planted", choices=["all", *PLANTED], help="run with a mistake, which must be found")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cytobus-faults-"))
     console = Console(width=100)
     console.print(f"seed {chosen.seed}")
+
+    if chosen.planted:
+        names = list(PLANTED) if chosen.planted == "all" else [chosen.planted]
+        return 0 if found(console, folder, names, chosen) else 1
 
     def work(number: int) -> Report:
         return Machine(folder / str(number), chosen.seed + number).run(chosen.faults)
@@ -37,6 +43,26 @@ def main() -> int:
         return 1
     show(console, reports)
     return 0
+
+
+def found(console: Console, folder: Path, names: list[str], chosen: argparse.Namespace) -> bool:
+    """Whether each planted mistake is found."""
+
+    def work(name: str) -> tuple[str, int, str]:
+        machine = Machine(folder / name, chosen.seed, command=("tests.faults.planted", name))
+        try:
+            machine.run(chosen.faults)
+        except Lost as error:
+            return name, sum(machine.report.faults.values()), str(error).splitlines()[0][:70]
+        return name, sum(machine.report.faults.values()), ""
+
+    with ThreadPoolExecutor(chosen.machines) as threads:
+        seen = list(threads.map(work, names))
+    table = Table("planted mistake", "found", "after faults", "by", title=f"seed {chosen.seed}")
+    for name, faults, how in seen:
+        table.add_row(name, "yes" if how else "[red]no[/red]", str(faults), how)
+    console.print(table)
+    return all(how for _, _, how in seen)
 
 
 def show(console: Console, reports: list[Report]) -> None:

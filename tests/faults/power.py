@@ -11,9 +11,9 @@ WRITTEN_ANYWAY = 0.3
 """How likely a file is on the disk as it is now, though nobody synced it."""
 
 
-def cut(root: Path, shadow: Path, rng: random.Random, keep: Path) -> int:
+def cut(root: Path, shadow: Path, rng: random.Random, keep: Path | None = None) -> int:
     """Turn ``root`` into what a power cut may leave of it; the number of files that went. What lies in the folder
-    ``keep`` was put there by others, who have synced it.
+    ``keep`` below it was put there by others, who have synced it.
 
     A file is what it was at its last sync, or, since a system may write at any time, what it is now. A folder
     has the names of its last sync. So a file whose folder was never synced is gone, whatever is in it.
@@ -23,7 +23,8 @@ def cut(root: Path, shadow: Path, rng: random.Random, keep: Path) -> int:
     shutil.rmtree(left, ignore_errors=True)
     left.mkdir()
     _restore(_key(root), left, shadow, _by_key(root), rng)
-    shutil.copytree(root / keep, left / keep, dirs_exist_ok=True)
+    if keep is not None:
+        shutil.copytree(root / keep, left / keep, dirs_exist_ok=True)
     shutil.rmtree(root)
     left.rename(root)
     shutil.rmtree(shadow)

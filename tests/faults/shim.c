@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -143,7 +144,7 @@ static int turn(enum kind kind, const char *path, int handle) {
         return NOTHING;
     }
     control->fired_kind = kind;
-    snprintf(control->where, sizeof control->where, "%s", path);
+    snprintf(control->where, sizeof control->where, "%.500s", path);
     __sync_fetch_and_add(&control->fired, 1);
     if (action == KILL_BEFORE) die();
     return action;
@@ -210,12 +211,17 @@ static void keep(int handle) {
     char key[128], path[PATH_MAX];
     int folder;
     if (!shadow[0] || key_of(handle, 0, key, sizeof key, &folder)) return;
-    if (!folder) {
+    /* One at a time: what was seen first must not be put down last. */
+    snprintf(path, sizeof path, "%.4000s/seeded", shadow);
+    int lock = real_open(path, O_RDWR);
+    flock(lock, LOCK_EX);
+    if (folder) {
+        path_of(handle, path, sizeof path);
+        keep_folder(path, key);
+    } else {
         keep_file(handle, key);
-        return;
     }
-    path_of(handle, path, sizeof path);
-    keep_folder(path, key);
+    real_close(lock);
 }
 
 /* All that lies there at the start is durable. */

@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,7 +84,7 @@ class Embedded:
         for _ in range(count):
             self.dropped += 1
             name = f"file-{self.dropped:05}.dat"
-            content = f"{name} {self.rng.random()} ".encode() * self.rng.choice((1, 40, 4000))
+            content = f"{name} {self.rng.random()} ".encode() * self.rng.choice((1, 40, 40, 40, 400, 4000))
             self.accounts.files[name] = content
             self.instance.drop(name, content)
 
@@ -125,7 +127,12 @@ class Embedded:
         self.control.disarm()
         if not self.alive():
             self.revive()
-        wait_for(lambda: self.finished() and self._idle(), BACK, self._story)
+        wait_for(lambda: not self.alive() or (self.finished() and self._idle()), BACK, self._story)
+        if not self.alive():
+            if self.instance.exit_code != -signal.SIGKILL:
+                raise Lost(f"it ended by itself, with {self.instance.exit_code}:\n{self._story()}")
+            self.settle()  # the last fault had its effect a moment later
+            return
         bad = {what: names for what, names in self.accounts.faulty(self.instance.output).items() if names}
         jobs = self.instance.jobs()
         by_name = {}
@@ -136,14 +143,6 @@ class Embedded:
             bad["registered twice"] = twice
         if bad:
             raise Lost(f"{bad}\n{self._story()}")
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """Accounts are closed; the folders need not grow for ever."""
-        for name in self.accounts.files:
-            (self.instance.input / name).unlink(missing_ok=True)
-            (self.instance.output / result_of(name)).unlink(missing_ok=True)
-        self.accounts.files.clear()
 
     def _idle(self) -> bool:
         try:
@@ -161,8 +160,15 @@ class Embedded:
             ]
         except httpx.HTTPError as error:
             jobs = [("the repository", str(error), "")]
+        self._dump()
         log = "\n".join(self.instance.log.read_text(errors="replace").splitlines()[-30:])
         return json.dumps({"missing": missing, "jobs": jobs}, indent=1) + "\n" + log
+
+    def _dump(self) -> None:
+        """Where each thread stands, for whoever looks into it."""
+        if (spy := shutil.which("py-spy")) and self.alive():
+            with (self.folder / "threads.txt").open("w") as file:
+                subprocess.run([spy, "dump", "--pid", str(self.instance.pid)], stdout=file, stderr=file, timeout=30)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -127,6 +127,11 @@ class Instance:
         """Whether the main process runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """What the main process ended with; below zero: a signal. None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
     def freeze(self, seconds: float) -> None:
         """The main process stands still for a while."""
         assert self._process is not None

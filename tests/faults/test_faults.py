@@ -1,0 +1,96 @@
+"""The fault machine: its parts do what they say, and a short run finds the promise kept."""
+
+import errno
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults import power
+from tests.faults.control import Action, Call, Control, Fault, why_not
+from tests.faults.machine import Machine
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"faults are not injected: {why_not()}")
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A folder under faults, what is durable of it, and the page that arms them."""
+    root, shadow = tmp_path / "root", tmp_path / "shadow"
+    root.mkdir()
+    shadow.mkdir()
+    return root, shadow, Control(tmp_path / "control")
+
+
+def run(world, code: str) -> subprocess.CompletedProcess[str]:
+    root, shadow, control = world
+    environment = os.environ | control.environment(root, shadow)
+    return subprocess.run(
+        [sys.executable, "-c", f"import os; os.chdir({str(root)!r}); root = os.getcwd() + '/'\n{code}"],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+WRITE = "file = os.open(root + 'a', os.O_CREAT | os.O_WRONLY)\nfor n in range(3): os.write(file, b'x' * 10)\n"
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_call_fails_at_its_turn_and_not_before(world, turn):
+    world[2].arm(Fault(Action.FAIL, (Call.WRITE,), turn, error=errno.ENOSPC))
+    done = run(world, WRITE)
+    assert "No space left on device" in done.stderr
+    assert (world[0] / "a").stat().st_size == 10 * (turn - 1)
+    assert (world[2].fired, world[2].where) == (1, str(world[0] / "a"))
+
+
+@pytest.mark.parametrize(("action", "size"), [(Action.KILL_BEFORE, 10), (Action.TORN, 15), (Action.KILL_AFTER, 20)])
+def test_a_process_dies_at_its_call(world, action, size):
+    world[2].arm(Fault(action, (Call.WRITE,), 2))
+    assert run(world, WRITE).returncode == -9
+    assert (world[0] / "a").stat().st_size == size
+
+
+def test_a_bit_is_turned(world):
+    world[2].arm(Fault(Action.FLIP, (Call.WRITE,), 2))
+    assert run(world, WRITE).returncode == 0
+    content = (world[0] / "a").read_bytes()
+    assert sum(byte != ord("x") for byte in content) == 1
+
+
+def test_files_elsewhere_are_left_alone(world, tmp_path):
+    world[2].arm(Fault(Action.FAIL, (Call.WRITE, Call.CREATE), 1, error=errno.EIO, times=99))
+    done = run(world, f"open({str(tmp_path / 'b')!r}, 'w').write('fine')")
+    assert done.returncode == 0, done.stderr
+    assert world[2].seen()[Call.WRITE] == 0
+
+
+SYNCED = "os.fsync(file); folder = os.open(root, os.O_RDONLY); os.fsync(folder)\n"
+
+
+@pytest.mark.parametrize(("code", "left"), [
+    (WRITE, {}),
+    (WRITE + "os.fsync(file)", {}),
+    (WRITE + SYNCED, {"a": 30}),
+    (WRITE + SYNCED + "os.write(file, b'more')", {"a": 30}),
+    (WRITE + SYNCED + "os.rename(root + 'a', root + 'b')", {"a": 30}),
+    (WRITE + SYNCED + "os.rename(root + 'a', root + 'b'); os.fsync(folder)", {"b": 30}),
+    (WRITE + SYNCED + "os.unlink(root + 'a')", {"a": 30}),
+    (WRITE + SYNCED + "os.mkdir(root + 'c')", {"a": 30}),
+    (WRITE + SYNCED + "os.link(root + 'a', root + 'b'); os.fsync(folder)", {"a": 30, "b": 30}),
+])  # fmt: skip
+def test_a_power_cut_takes_what_was_not_synced(world, monkeypatch, code, left):
+    monkeypatch.setattr(power, "WRITTEN_ANYWAY", 0)
+    root, shadow, _ = world
+    done = run(world, code)
+    assert done.returncode == 0, done.stderr
+    power.cut(root, shadow, random.Random(1))
+    assert {path.name: path.stat().st_size for path in root.iterdir()} == left
+
+
+@pytest.mark.system
+def test_the_promise_is_kept_under_faults(tmp_path):
+    report = Machine(tmp_path / "world", seed=7).run(20)
+    assert sum(report.faults.values()) >= 20
+    assert len(report.faults) >= 6
