@@ -1,5 +1,6 @@
 """One run of one plug-in, inside a worker process: asked for with a request, answered with an outcome."""
 
+import errno
 import os
 import re
 import time
@@ -105,11 +106,18 @@ def execute(request: RunRequest) -> Outcome:
 
 
 def _damage(request: RunRequest) -> str:
-    """What is wrong with the image: disks forget. Empty if nothing is. Raises ``OSError`` where it cannot be read."""
-    if not request.sha256 or sha256_of(request.image) == request.sha256:
-        return ""
+    """What is wrong with the image: disks forget. Empty if nothing is. Raises ``OSError`` where it cannot be read.
+
+    A damaged image is put aside. One that was put aside before, by a run that ended before it could say so, is damaged
+    still.
+    """
     aside = request.image.with_name(f".{request.image.name}.{request.job}.damaged")
-    os.replace(request.image, aside)
+    if not request.sha256 or (request.image.exists() and sha256_of(request.image) == request.sha256):
+        return ""
+    if request.image.exists():
+        os.replace(request.image, aside)
+    elif not aside.exists():
+        raise FileNotFoundError(errno.ENOENT, "the image is not there", str(request.image))
     return f"{request.image.name} is not the file that arrived: it is {aside.name} now"
 
 

@@ -305,6 +305,27 @@ async def test_rubbish_of_a_crash_is_gone_at_the_next_run(run: Run, image: Path)
     assert list(out.rglob("rubbish")) == []
 
 
+def spoilt(image: Path) -> str:
+    """The digest of the image as it was; then it is another."""
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    image.write_bytes(b"a bit has turned")
+    return digest
+
+
+async def test_an_image_that_is_not_what_arrived_is_put_aside_and_not_processed(run: Run, image: Path) -> None:
+    before = ask(image, "Writes", "job-1", a="one")
+    request = replace(before, sha256=spoilt(image))
+
+    for _ in range(2):  # the second time as after a crash: it was put aside, and nobody was told
+        outcome = await run(replace(request, job="job-2"))
+        assert outcome.status is Status.DAMAGED
+        assert "is not the file that arrived" in outcome.reason
+    assert files(image.parent) == {f".{image.name}.job-2.damaged": "a bit has turned"}
+
+    missing = await run(replace(request, job="job-3"))
+    assert (missing.status, "not there" in missing.reason) == (Status.ERROR, True)
+
+
 PARENT = """
 import asyncio, sys
 from pathlib import Path
