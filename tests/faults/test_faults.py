@@ -91,6 +91,8 @@ def test_a_power_cut_takes_what_was_not_synced(world, monkeypatch, code, left):
 
 @pytest.mark.system
 def test_the_promise_is_kept_under_faults(tmp_path):
-    report = Machine(tmp_path / "world", seed=7).run(20)
+    machine = Machine(tmp_path / "world", seed=7)
+    machine.world.patience = 150  # the machine may have other things to do
+    report = machine.run(20)
     assert sum(report.faults.values()) >= 20
     assert len(report.faults) >= 6

@@ -68,7 +68,7 @@ class Embedded:
             CYTOBUS_EDGE__SETTLE_SECONDS="0.5",
             **self.control.environment(self.data, self.shadow),
         )
-        self.dropped = self.restarts = 0
+        self.dropped, self.patience = 0, BACK
         self.recoveries: list[float] = []
 
     def start(self) -> None:
@@ -94,7 +94,6 @@ class Embedded:
     def revive(self) -> None:
         """What a supervisor does: start it again until it stays."""
         begun = time.monotonic()
-        self.restarts += 1
         for _ in range(20):
             self.instance.launch()
             try:
@@ -127,7 +126,7 @@ class Embedded:
         self.control.disarm()
         if not self.alive():
             self.revive()
-        wait_for(lambda: not self.alive() or (self.finished() and self._idle()), BACK, self._story)
+        wait_for(lambda: not self.alive() or (self.finished() and self._idle()), self.patience, self._story)
         if not self.alive():
             if self.instance.exit_code != -signal.SIGKILL:
                 raise Lost(f"it ended by itself, with {self.instance.exit_code}:\n{self._story()}")
