@@ -213,6 +213,10 @@ def doubts(engine: sa.Engine) -> list[tuple[str, str, str]]:
     return bad + ([("version", str(version), "use PostgreSQL 13 or newer")] if version < 130000 else [])
 
 
+LOCKED = 10.0
+"""Seconds for which a SQLite file that another has locked is tried at least."""
+
+
 def migrate(engine: sa.Engine, *, patience: float = 0.0) -> None:
     """Bring the schema to the newest revision; safe when two services start at once.
 
@@ -226,12 +230,14 @@ def migrate(engine: sa.Engine, *, patience: float = 0.0) -> None:
         except sa.exc.SQLAlchemyError as error:
             if not is_away(error):
                 raise
-            if time.monotonic() > deadline:
+            # Two that begin a SQLite file at the same moment get in each other's way, whatever its time to wait is.
+            locked = "database is locked" in str(error)
+            if time.monotonic() > deadline + (LOCKED if locked else 0.0):
                 raise OSError(f"the database {engine.url.render_as_string()} is away: {error}") from None
-            if not said:
+            if not said and not locked:
                 log.warning("waiting for the database %s: %s", engine.url.render_as_string(), error)
-            said = True
-            time.sleep(0.5)
+            said = said or not locked
+            time.sleep(0.05 if locked else 0.5)
 
 
 def _migrate(engine: sa.Engine) -> None:

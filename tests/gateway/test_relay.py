@@ -1,5 +1,6 @@
 """The outbox reaches the bus, whatever becomes of the bus; and what runs beside the routes runs by itself."""
 
+import hashlib
 import logging
 
 import pytest
@@ -116,6 +117,7 @@ async def test_a_job_goes_its_way_through_the_running_gateway_by_its_announcemen
     anything = '{"in":["",{"var":"InputFile.Name"}]}'
     await house.launcher.create(Task(description="d", job_selector=anything, pipeline_id="p", result_file_folder="out"))
     (house.files.input / "a.csv").write_text("data")
+    sha256 = hashlib.sha256(b"data").hexdigest()
     (house.files.root / "out").mkdir()
     (house.files.root / "out" / "o.csv").write_text("result")
 
@@ -126,7 +128,9 @@ async def test_a_job_goes_its_way_through_the_running_gateway_by_its_announcemen
         return reached
 
     async with house.jobs.running(), house.launcher.running(), house.sender.running():
-        await house.jobs.report([s.created(name="a.csv"), s.input_delivered(folder=str(house.files.input))])
+        await house.jobs.report(
+            [s.created(name="a.csv"), s.input_delivered(folder=str(house.files.input), sha256=sha256)]
+        )
         await eventually(state_is(State.RUNNING))
         details = (await house.one()).pipeline_details
         outputs = [{"Name": "o.csv", "Extension": ".csv", "DirName": details.output_folder}]
