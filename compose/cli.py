@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from compose import logs
+from compose.identities import audit, edges_app, enroll, users_app
 from compose.operate import jobs_app, submit, tasks_app
 from compose.science import evaluate_app, train_app
 from compose.settings import CONFIG_FILE, Settings
@@ -22,7 +23,11 @@ app.add_typer(tasks_app, name="tasks", help="Which images go to which pipeline."
 app.add_typer(jobs_app, name="jobs", help="Look at jobs, review them, let them out of quarantine.")
 app.add_typer(train_app, name="train", help="Train a model from images with ground truth (needs the [train] extra).")
 app.add_typer(evaluate_app, name="evaluate", help="Measure a model on images with ground truth.")
+app.add_typer(users_app, name="users", help="Who may look, operate and administer.")
+app.add_typer(edges_app, name="edges", help="Which instruments may come in.")
 app.command()(submit)
+app.command()(enroll)
+app.command()(audit)
 
 console = Console()
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of all data; default ./data")]
@@ -65,7 +70,7 @@ def _serve(
         async with side(settings) as deployment:
             _remember(settings, deployment.ports)
             for name, port in deployment.ports.items():
-                console.print(f"  {name:<22} http://{settings.host}:{port}")
+                console.print(f"  {name:<22} {settings.scheme()}://{settings.host}:{port}")
             if samples:
                 from compose.samples import show
 
@@ -88,7 +93,11 @@ def _remember(settings: Settings, ports: dict[str, int] | Any) -> None:
     """Where this instance listens, for the other commands."""
     settings.data.mkdir(parents=True, exist_ok=True)
     part = settings.data / ".running.json.part"
-    part.write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}))
+    part.write_text(
+        json.dumps(
+            {"pid": os.getpid(), "ports": dict(ports), "tls": settings.with_tls(), "secured": settings.secured()}
+        )
+    )
     part.replace(settings.data / "running.json")  # never half of it
 
 
@@ -110,7 +119,10 @@ def edge(data: Data = None, port_offset: Offset = None, config: Config = None) -
     """The instrument's side: watch folders, send images, receive results."""
     from compose.running import edge_side
 
-    _serve(settings_from(data, port_offset, config), edge_side, "edge")
+    settings = settings_from(data, port_offset, config)
+    # Nobody but this PC's own commands calls an edge: a certificate is shown only where one is named.
+    security = settings.security.model_copy(update={"tls": "proxy"})
+    _serve(settings.model_copy(update={"security": security}), edge_side, "edge")
 
 
 @app.command()

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import httpx
-
+from compose.access import Access
 from compose.settings import Settings, address
 from contracts.client import HttpJobs, HttpTasks
 from contracts.disk import keep_folder
@@ -18,6 +17,9 @@ from gateway.database import doubts, migrate, open_engine
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
 from gateway.files import GatewayFiles
+from gateway.identity.passwords import PasswordLogins
+from gateway.identity.service import IdentityRoutes
+from gateway.identity.store import IdentityStore
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.service import JobRepository
 from gateway.job_repository.store import JobStore
@@ -30,8 +32,6 @@ from gateway.writer import Writer
 
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
 log = logging.getLogger(__name__)
-Reach = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
-"""A client for a service that runs elsewhere, by its name."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Gateway:
     jobs: Jobs
     tasks: TaskLauncher | HttpTasks
     services: Mapping[str, Service]
+    identities: IdentityStore | None = None
+    """Where the job repository runs here."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,17 @@ class Database:
 
 @asynccontextmanager
 async def gateway(
-    settings: Settings, bus: Bus, ports: Mapping[str, int], reach: Reach, names: Collection[str] = GATEWAY
+    access: Access, bus: Bus, ports: Mapping[str, int], names: Collection[str] = GATEWAY
 ) -> AsyncIterator[Gateway]:
     """The named services of the gateway. ``ports`` are those on which pipelines call back."""
+    settings = access.settings
+    reach = access.over_network(settings.inside(settings.gateway.inside))
     clock, host = time.time_ns, settings.gateway.hostname
     files = GatewayFiles(settings.gateway_files())
     if set(names) - {"job-repository"}:
         files.make()
     services: dict[str, Service] = {}
+    identities: IdentityStore | None = None
     async with AsyncExitStack() as stack:
         base = None
         if {"job-repository", "task-launcher"} & set(names):
@@ -69,20 +74,22 @@ async def gateway(
         if base is not None and "job-repository" in names:
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
-            jobs = services["job-repository"] = JobRepository(store, Outbox(base.writer, base.reader), bus, clock)
+            identities = IdentityStore(base.writer, base.reader, clock)
+            outbox, doors = Outbox(base.writer, base.reader), _doors(access, identities)
+            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, more=doors.routes())
         else:
             jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
         tasks: TaskLauncher | HttpTasks
         if base is not None and "task-launcher" in names:
             known = TaskStore(base.writer, base.reader, clock)
-            tasks = services["task-launcher"] = _launcher(settings, jobs, known, files, bus, ports)
+            tasks = services["task-launcher"] = _launcher(access, jobs, known, files, bus, ports)
         else:
             tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
         if "file-receiver-gateway" in names:
             services["file-receiver-gateway"] = FileReceiver(jobs, files.input, host)
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock)
-        yield Gateway(jobs, tasks, services)
+        yield Gateway(jobs, tasks, services, identities)
 
 
 @asynccontextmanager
@@ -104,17 +111,24 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
         readers.dispose()
 
 
+def _doors(access: Access, identities: IdentityStore) -> IdentityRoutes:
+    secure = access.settings.secured()
+    return IdentityRoutes(
+        identities, PasswordLogins(identities), access.secret, authority=access.authority, secure=secure
+    )
+
+
 def _launcher(
-    settings: Settings, jobs: Jobs, store: TaskStore, files: GatewayFiles, bus: Bus, ports: Mapping[str, int]
+    access: Access, jobs: Jobs, store: TaskStore, files: GatewayFiles, bus: Bus, ports: Mapping[str, int]
 ) -> TaskLauncher:
-    mine = settings.gateway
-    calls = [address(mine.callback, name, ports[name]) for name in ("job-repository", "task-launcher")]
+    settings, mine = access.settings, access.settings.gateway
+    calls = [address(settings.callback(), name, ports[name]) for name in ("job-repository", "task-launcher")]
     style = Style(settings.launch_style())
     return TaskLauncher(
         jobs,
         store,
         files,
-        Addresses(*calls),
+        Addresses(calls[0], calls[1], access.secret),
         bus,
         time.time_ns,
         hostname=mine.hostname,

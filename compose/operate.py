@@ -1,10 +1,12 @@
 """Commands for operators and administrators: tasks, jobs, submit."""
 
 import asyncio
+import getpass
 import json
 import os
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,13 +16,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from compose.access import access
+from compose.membership import as_member, membership, of_edge
 from compose.settings import Settings, address
 from contracts.client import HttpJobs, call
 from contracts.errors import AppError
 from contracts.events import JobReleased
 from contracts.hosting import PORTS
+from contracts.identity import COMMAND
 from contracts.models import FINAL, Job, State, Verification
 from contracts.ports import JobQuery
+from edge.membership import Member
 
 T = TypeVar("T")
 console = Console()
@@ -33,34 +39,60 @@ JobId = Annotated[str, typer.Argument(help="The job's id, or its beginning")]
 EDGE = ("file-watcher", "data-organizer", "file-sender-oem", "file-receiver-oem")
 
 
+def _remembered(settings: Settings) -> dict[str, Any]:
+    remembered = settings.data / "running.json"
+    found: dict[str, Any] = json.loads(remembered.read_text()) if remembered.is_file() else {}
+    return found
+
+
 def running_here(settings: Settings) -> dict[str, int]:
     """Service -> port of the instance that runs, or last ran, on this data folder."""
-    remembered = settings.data / "running.json"
-    if not remembered.is_file():
-        return {}
-    ports: dict[str, int] = json.loads(remembered.read_text())["ports"]
+    ports: dict[str, int] = _remembered(settings).get("ports", {})
     return ports
+
+
+def as_running(settings: Settings) -> Settings:
+    """The settings, where the instance on this data folder runs more closely guarded than they say."""
+    if not _remembered(settings).get("secured") or settings.secured():
+        return settings
+    security = settings.security.model_copy(update={"required": "always"})
+    return settings.model_copy(update={"security": security})
+
+
+def user_name() -> str:
+    """Who uses the command line."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "somebody"
 
 
 def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
     """A client for a service of the instance on this data folder, else where its peers would look for it."""
+    settings = as_running(settings)
     here = running_here(settings)
     port = here.get(service, PORTS[service] + max(settings.port_offset, 0))
-    base = settings.gateway.inside if service not in EDGE else "http://127.0.0.1"
+    mine = access(settings, f"{COMMAND}{user_name()}", make=False)
+    base = settings.inside(settings.gateway.inside) if service not in EDGE else f"{settings.scheme()}://127.0.0.1"
     if service in here:
-        base = "http://127.0.0.1"
+        base = f"{settings.scheme()}://127.0.0.1"
     elif "file-watcher" in here and service not in EDGE:
-        base = settings.edge.gateway
-    return httpx.AsyncClient(base_url=address(base, service, port), timeout=30.0)
+        found = membership(settings)
+        member = Member(*found) if found else None
+        settings = as_member(settings, member.membership) if member else settings
+        base, mine = settings.edge.gateway, of_edge(mine, member)
+    if said := os.environ.get("CYTOBUS_TOKEN"):
+        mine = replace(mine, word=lambda: said)
+    return mine.client(address(base, service, port), timeout=httpx.Timeout(30.0))
 
 
-def _settings(data: Path | None) -> Settings:
+def settings_of(data: Path | None) -> Settings:
     return Settings(data=data) if data else Settings()
 
 
 def ask(data: Path | None, service: str, question: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
     """Ask a service; what it refuses ends the program with its words."""
-    settings = _settings(data)
+    settings = settings_of(data)
 
     async def main() -> T:
         async with client_for(settings, service) as client:
@@ -209,7 +241,7 @@ def submit(
     data: Data = None,
 ) -> None:
     """Put files into the watched folder, each appearing whole, and follow their jobs."""
-    settings = _settings(data)
+    settings = settings_of(data)
     folder = settings.folders()[0]
     if not folder.is_dir():
         console.print(f"[red]{folder} is not there; start cytobus up or cytobus edge on this data folder first[/red]")

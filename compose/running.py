@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from compose.access import STAMPED, Access, access
+from compose.membership import as_member, membership, of_edge
 from compose.operate import EDGE
-from compose.settings import Settings, address
+from compose.settings import Settings
 from contracts.bus.opening import open_bus
 from contracts.client import TIMEOUT, HttpJobs, HttpTasks
-from contracts.correlation import HEADER, correlation
-from contracts.hosting import PORTS, app_of, bound, port_of, served
+from contracts.guard import Auditor
+from contracts.hosting import Door, app_of, bound, port_of, served
+from contracts.identity import Authenticator
+from contracts.introspection import AskedAuditor, AskedAuthenticator
 from contracts.meters import BusFigures
 from contracts.ports import Bus, Service
+from edge.membership import Member
 
 if TYPE_CHECKING:
     from compose.gateway import Gateway
@@ -52,31 +57,11 @@ class Deployment:
         return f"http://127.0.0.1:{self.ports[service]}"
 
 
-async def _stamp(request: httpx.Request) -> None:
-    """Requests about one job say which."""
-    if job_id := correlation.get():
-        request.headers[HEADER] = job_id
-
-
-STAMPED = {"request": [_stamp]}
-
-
 def in_process(service: Service) -> httpx.AsyncClient:
     """A client that calls a service of this process directly, with the very requests the network would carry."""
     transport = httpx.ASGITransport(app_of(service), raise_app_exceptions=False)
     base = f"http://{service.name}"
     return httpx.AsyncClient(transport=transport, base_url=base, timeout=TIMEOUT, event_hooks=STAMPED)
-
-
-def over_network(settings: Settings, base: str) -> Callable[[str], httpx.AsyncClient]:
-    """Makes clients for services of another process."""
-
-    def client(service: str) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
-        where = address(base, service, PORTS[service] + max(settings.port_offset, 0))
-        return httpx.AsyncClient(base_url=where, timeout=TIMEOUT, limits=limits, event_hooks=STAMPED)
-
-    return client
 
 
 @asynccontextmanager
@@ -87,13 +72,14 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
     names = [*GATEWAY, PIPELINES, *_exporter_of(settings)]
     async with _bound(settings, [*names, *EDGE]) as (sockets, deployment), AsyncExitStack() as stack:
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("up")))
-        centre, services = await _central(stack, settings, bus, names, deployment.ports)
+        mine = access(settings, "up")
+        centre, services, door = await _central(stack, mine, bus, names, deployment.ports)
         receiver = await stack.enter_async_context(in_process(centre.services["file-receiver-gateway"]))
         sender = await stack.enter_async_context(in_process(centre.services["file-sender-gateway"]))
         peers = Peers(centre.jobs, centre.tasks, receiver, sender)
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
         await stack.enter_async_context(
-            served([*services, *instrument.services()], sockets, settings.shown(), [BusFigures(bus)])
+            served([*services, *instrument.services()], sockets, settings.shown(), [BusFigures(bus)], door)
         )
         yield deployment
 
@@ -104,8 +90,8 @@ async def gateway_side(settings: Settings, names: Sequence[str] = GATEWAY) -> As
     async with _bound(settings, names) as (sockets, deployment), AsyncExitStack() as stack:
         role = "gateway" if set(GATEWAY) <= set(names) else "+".join(names)
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus(role)))
-        _, services = await _central(stack, settings, bus, names, deployment.ports)
-        await stack.enter_async_context(served(services, sockets, settings.shown(), [BusFigures(bus)]))
+        _, services, door = await _central(stack, access(settings, role), bus, names, deployment.ports)
+        await stack.enter_async_context(served(services, sockets, settings.shown(), [BusFigures(bus)], door))
         yield deployment
 
 
@@ -117,19 +103,24 @@ async def edge_side(settings: Settings) -> AsyncIterator[Deployment]:
     """
     from compose.edge import Peers, edge
 
-    reach = over_network(settings, settings.edge.gateway)
+    member = Member(*found) if (found := membership(settings)) else None
+    settings = as_member(settings, member.membership) if member else settings
+    mine = access(settings, "edge")
+    reach = of_edge(mine, member).over_network(settings.edge.gateway)
     async with _bound(settings, EDGE) as (sockets, deployment), AsyncExitStack() as stack:
         jobs, tasks, receiver, sender = [
             await stack.enter_async_context(reach(name))
             for name in ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
         ]
+        if member is not None:
+            await stack.enter_async_context(member.running(jobs))
         peers = Peers(HttpJobs(jobs), HttpTasks(tasks), receiver, sender)
         bus: Bus | None = None
         if not settings.bus_url.startswith("local"):
             bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("edge")))
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
         figures = [BusFigures(bus)] if bus is not None else []
-        await stack.enter_async_context(served(instrument.services(), sockets, settings.shown(), figures))
+        await stack.enter_async_context(served(instrument.services(), sockets, settings.shown(), figures, mine.door()))
         yield deployment
 
 
@@ -138,19 +129,27 @@ def _exporter_of(settings: Settings) -> list[str]:
 
 
 async def _central(
-    stack: AsyncExitStack, settings: Settings, bus: Bus, names: Sequence[str], ports: Mapping[str, int]
-) -> tuple["Gateway | Afar", list[Service]]:
-    """The named services of the gateway's side, in the order in which they start."""
+    stack: AsyncExitStack, mine: Access, bus: Bus, names: Sequence[str], ports: Mapping[str, int]
+) -> tuple["Gateway | Afar", list[Service], Door]:
+    """The named services of the gateway's side, in the order in which they start, and who may come in."""
+    settings = mine.settings
     centre: Gateway | Afar
+    authenticator: Authenticator
+    auditor: Auditor
     if set(GATEWAY) & set(names):
         from compose.gateway import gateway
 
-        reach = over_network(settings, settings.gateway.inside)
-        centre = await stack.enter_async_context(gateway(settings, bus, settings.ports() | dict(ports), reach, names))
+        centre = await stack.enter_async_context(gateway(mine, bus, settings.ports() | dict(ports), names))
     else:
-        reach = over_network(settings, settings.pipelines.gateway)
+        reach = mine.over_network(settings.inside(settings.pipelines.gateway))
         jobs, tasks = [await stack.enter_async_context(reach(name)) for name in ("job-repository", "task-launcher")]
         centre = Afar(HttpJobs(jobs), HttpTasks(tasks))
+    if isinstance(centre, Afar) or centre.identities is None:
+        inside = settings.gateway.inside if set(GATEWAY) & set(names) else settings.pipelines.gateway
+        asked = await stack.enter_async_context(mine.over_network(settings.inside(inside))("job-repository"))
+        authenticator, auditor = AskedAuthenticator(asked), AskedAuditor(asked)
+    else:
+        authenticator = auditor = centre.identities
     services = list(centre.services.values())
     if PIPELINES in names:
         from compose.pipelines import runner
@@ -160,7 +159,7 @@ async def _central(
         from compose.export import exporter
 
         services.append(await stack.enter_async_context(exporter(settings, bus)))
-    return centre, services
+    return centre, services, mine.door(authenticator, auditor)
 
 
 @asynccontextmanager

@@ -102,6 +102,31 @@ class PipelineSettings(Part):
     lease_seconds: float = Field(default=60.0, gt=0)
 
 
+class SecuritySettings(Part):
+    """Who may come in, and how. Off this computer nothing answers to anybody who is not known."""
+
+    required: Literal["auto", "always"] = "auto"
+    """auto: wherever other computers can reach the services."""
+    secret: str = ""
+    """Shared by all services of one gateway, and by nobody else; empty: a file in the data folder, made at the first
+    start."""
+    secret_file: Path | None = None
+    """Holds the secret, instead."""
+    tls: Literal["auto", "proxy"] = "auto"
+    """auto: with certificates of our own making unless others are named; proxy: something in front of us does it."""
+    folder: Path | None = None
+    """Of certificates of our own making; empty: ``tls`` in the data folder."""
+    certificate: Path | None = None
+    """PEM file of the services' certificate, with those between it and the root."""
+    key: Path | None = None
+    names: tuple[str, ...] = ()
+    """Under which others reach this host, for a certificate of our own making; the host's own are in it anyway."""
+    authority: Path | None = None
+    """PEM file of the root by which the gateway's certificate is checked; empty: as enrolled, else the system's."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages may use the services from a browser, such as ``https://ui.lab``."""
+
+
 class Settings(BaseSettings):
     """From ``cytobus.toml`` and the environment: ``CYTOBUS_DATA=/data``, ``CYTOBUS_EDGE__HOSTNAME=scope-1``."""
 
@@ -124,7 +149,7 @@ class Settings(BaseSettings):
     """Names this process on the bus, the same after each start; empty: the host's name and what runs here."""
     export_url: str = ""
     """MQTT broker on which the contract's ``mqtt-export`` topics are repeated; empty: the bus, if that is MQTT."""
-    published_on: str = "127.0.0.1"
+    published_on: str = ""
     """Address under which others reach this deployment, when it is not ``host`` (containers)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
@@ -135,6 +160,7 @@ class Settings(BaseSettings):
     edge: EdgeSettings = EdgeSettings()
     gateway: GatewaySettings = GatewaySettings()
     pipelines: PipelineSettings = PipelineSettings()
+    security: SecuritySettings = SecuritySettings()
 
     @field_validator("data")
     @classmethod
@@ -198,17 +224,44 @@ class Settings(BaseSettings):
         for name in ("bus_url", "export_url"):
             plain[name] = without_password(plain[name])
         plain["gateway"]["database_url"] = without_password(self.database_url())
+        plain["security"]["secret"] = "***" if self.security.secret else ""
         return plain
+
+    def secured(self) -> bool:
+        """Whether everybody has to say who they are."""
+        return self.security.required == "always" or not _is_loopback(self.published_on or self.host)
+
+    def with_tls(self) -> bool:
+        """Whether the services speak TLS themselves."""
+        return self.security.certificate is not None or (self.secured() and self.security.tls == "auto")
+
+    def scheme(self) -> str:
+        """``http`` or ``https``, by which the services here are called."""
+        return "https" if self.with_tls() else "http"
+
+    def callback(self) -> str:
+        """The base of the URLs that pipelines are given."""
+        return self._ours(self.gateway.callback)
+
+    def inside(self, base: str) -> str:
+        """Where the gateway's services find each other."""
+        return self._ours(base)
+
+    def _ours(self, base: str) -> str:
+        return base.replace("http://", "https://", 1) if self.with_tls() else base
 
     @model_validator(mode="after")
     def _no_laptop_secret_in_a_network(self) -> "Settings":
         urls = {"bus_url": self.bus_url, "export_url": self.export_url, "database_url": self.gateway.database_url}
         known = [name for name, url in urls.items() if f":{LAPTOP_SECRET}@" in url]
-        if known and not _is_loopback(self.published_on):
+        known += ["security.secret"] if self.security.secret == LAPTOP_SECRET else []
+        if known and self.secured():
             raise ValueError(
                 f"{', '.join(known)} has the password {LAPTOP_SECRET!r}, which everybody knows, but the deployment can"
-                f" be reached at {self.published_on}: set passwords of your own"
+                f" be reached at {self.published_on or self.host}: set passwords of your own"
             )
+        if (self.security.certificate is None) != (self.security.key is None):
+            raise ValueError("security.certificate and security.key belong together: name both or neither")
         return self
 
 

@@ -46,6 +46,24 @@ class Unavailable(AppError):
     retry = True
 
 
+class Unauthorized(Unavailable):
+    """It is not known who asks. Nothing is lost by that: the same request will do once it is."""
+
+    status = 401
+
+
+class Forbidden(AppError):
+    """It is known who asks, and they may not."""
+
+    status = 403
+
+
+class TooMany(Unavailable):
+    """More was asked for than is allowed in that time; try again later."""
+
+    status = 429
+
+
 class Full(Unavailable):
     """There is no room for the data now; nothing was taken."""
 
@@ -53,7 +71,11 @@ class Full(Unavailable):
 
 
 KINDS: dict[int, type[AppError]] = {
-    kind.status: kind for kind in (BadRequest, NotFound, Conflict, Rejected, TooEarly, Unavailable, Full)
+    kind.status: kind
+    for kind in (
+        *(BadRequest, Unauthorized, Forbidden, NotFound, Conflict, Rejected, TooEarly),
+        *(TooMany, Unavailable, Full),
+    )
 }
 
 

@@ -79,6 +79,8 @@ class PipelineRequested(Reported):
     parameters: Mapping[str, str] = Field(default_factory=dict)
     lease_until: int = 0
     """When to tell it again if nobody has taken the job (ns since the epoch); 0: never."""
+    launch: str = ""
+    """Names this launch; when the pipeline is told again, it stays."""
     again: bool = False
     """An operator wants the pipeline told now, although there is still time for its answer."""
 

@@ -7,6 +7,8 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from contracts import web
 from contracts.errors import AppError
+from contracts.guard import Guard, Watch
 from contracts.meters import Collector, process_figures
 from contracts.ports import Service
 from contracts.standard import Correlated, standard_routes
@@ -37,18 +40,33 @@ PORTS: Mapping[str, int] = {
 }
 """The contract's ports."""
 
+
+@dataclass(frozen=True)
+class Door:
+    """How a deployment is entered: who is let in, and the certificate and key (PEM files) of its TLS, if any."""
+
+    watch: Watch | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+NEAR = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+"""Pages that this computer serves itself."""
 WITH_CORS = {"job-repository", "task-launcher", "file-sender-gateway", "pipeline-sim"}
 
 
-def app_of(service: Service, settings: Mapping[str, Any] | None = None, extra: Sequence[Collector] = ()) -> Starlette:
+def app_of(
+    service: Service,
+    settings: Mapping[str, Any] | None = None,
+    extra: Sequence[Collector] = (),
+    watch: Watch | None = None,
+) -> Starlette:
     """The service's own routes, the standard ones, and the contract's way to say no. ``extra`` figures are served
-    with the service's own at ``/metrics``."""
-    middleware = []
-    if service.name in WITH_CORS:
-        verbs = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-        middleware.append(
-            Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=verbs, allow_headers=["*"], max_age=3600)
-        )
+    with the service's own at ``/metrics``. Without a ``watch`` everybody may everything: for calls within a
+    process."""
+    middleware = [_cors(watch)] if service.name in WITH_CORS else []
+    if watch is not None:
+        middleware.append(Middleware(Guard, service=service.name, watch=watch))
     app = Starlette(
         routes=[*service.routes(), *standard_routes(service, settings or {}, extra)],
         middleware=[Middleware(Correlated), *middleware],
@@ -56,6 +74,18 @@ def app_of(service: Service, settings: Mapping[str, Any] | None = None, extra: S
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _cors(watch: Watch | None) -> Middleware:
+    """Which sites' pages may read answers: as the contract has it, all; behind a guard, those it knows."""
+    verbs = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    if watch is None:
+        sites: dict[str, Any] = {"allow_origins": ["*"]}
+    elif watch.secret:
+        sites = {"allow_origins": list(watch.origins), "allow_credentials": True}
+    else:
+        sites = {"allow_origins": list(watch.origins), "allow_origin_regex": NEAR}
+    return Middleware(CORSMiddleware, **sites, allow_methods=verbs, allow_headers=["*"], max_age=3600)
 
 
 @contextlib.contextmanager
@@ -85,6 +115,7 @@ async def served(
     sockets: Mapping[str, socket.socket],
     settings: Mapping[str, Any] | None = None,
     extra: Sequence[Collector] = (),
+    door: Door = Door(),
 ) -> AsyncIterator[None]:
     """All services running, each listening on its socket.
 
@@ -97,24 +128,25 @@ async def served(
             await stack.enter_async_context(service.running())
         for place, service in enumerate(services):
             figures = whole if place == 0 else ()
-            await stack.enter_async_context(_listening(service, sockets[service.name], settings, figures))
+            app = app_of(service, settings, figures, door.watch)
+            await stack.enter_async_context(_listening(service.name, app, sockets[service.name], door))
         yield
 
 
 @asynccontextmanager
-async def _listening(
-    service: Service, sock: socket.socket, settings: Mapping[str, Any] | None, extra: Sequence[Collector]
-) -> AsyncIterator[None]:
+async def _listening(name: str, app: Starlette, sock: socket.socket, door: Door) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        app_of(service, settings, extra),
+        app,
         log_config=None,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=5,
         server_header=False,
+        ssl_certfile=door.certificate,
+        ssl_keyfile=door.key,
     )
     server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[sock]), name=f"server {service.name}")
+    task = asyncio.create_task(server.serve(sockets=[sock]), name=f"server {name}")
     started = asyncio.create_task(server.up.wait())
     try:
         await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)

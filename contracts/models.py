@@ -156,8 +156,9 @@ class OutputFile(Model):
 
 
 class PipelineDetails(Model):
-    """What was asked of a pipeline and what it answered. ``pipeline_id`` (its topic), ``output_folder`` and
-    ``parameters`` extend the contract: they are what this job was launched with, whatever becomes of the task."""
+    """What was asked of a pipeline and what it answered. ``pipeline_id`` (its topic), ``output_folder``,
+    ``parameters`` and ``launch`` extend the contract: they are what this job was launched with, whatever becomes of
+    the task, and which launch it was."""
 
     task_id: Text = ""
     status: Text = ""
@@ -168,6 +169,7 @@ class PipelineDetails(Model):
     pipeline_id: Text = ""
     output_folder: Text = ""
     parameters: Mapping[str, str] | None = None
+    launch: Text = ""
 
 
 class Job(Model):

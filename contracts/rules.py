@@ -123,6 +123,11 @@ def enter(job: Job, state: State, **changes: Any) -> Job:
     return job.evolve(**(fresh | changes))
 
 
+def is_open(job: Job, launch: str) -> bool:
+    """Whether a pipeline that was told of the job in this launch may still report on it."""
+    return job.pipeline_details.launch == launch and job.state in NEEDS[ev.PipelineReported]
+
+
 def gave_up(job: Job, state: State, trouble: str, reason: str, by: str) -> Job:
     """The job failed or in quarantine, with the contract's status for the place where it happened."""
     details = job.pipeline_details
@@ -190,6 +195,7 @@ def _requested(job: Job, fact: ev.PipelineRequested, at: int) -> Job:
         pipeline_id=fact.pipeline_id,
         output_folder=fact.output_folder,
         parameters=dict(fact.parameters),
+        launch=fact.launch,
     )
     running = enter(job, State.RUNNING, pipeline_details=details, lease_until=fact.lease_until)
     if job.state is State.RUNNING:

@@ -37,6 +37,8 @@ async def on_app_error(_request: Request, problem: Exception) -> Response:
     response = error(str(problem), problem.status)
     if problem.retry:
         response.headers["Retry-After"] = "1"
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
@@ -48,6 +50,11 @@ async def on_http_error(_request: Request, problem: Exception) -> Response:
     if problem.status_code == 405:
         return reply(405)
     return error(problem.detail, problem.status_code)
+
+
+def actor(request: Request, default: str = "operator") -> str:
+    """Who asks, as histories name them; the default where nobody has to say."""
+    return str(request.scope.get("actor", default))
 
 
 async def body_of(request: Request, limit: int = 16 * 2**20) -> bytes:

@@ -20,6 +20,7 @@ from contracts.condition import Condition
 from contracts.disk import bare_name
 from contracts.errors import AppError, BadRequest, Conflict, error_of
 from contracts.events import InputDelivered
+from contracts.guard import confine
 from contracts.models import SHA256, Job, Owner
 from contracts.ports import Jobs
 from gateway.file_receiver import rules
@@ -119,6 +120,7 @@ class FileReceiver:
     async def _post(self, request: Request) -> Response:
         creation = transfer.judge_creation(request.headers)
         job = await self._job(creation.metadata)
+        confine(request, job.origin_host, f"job {job.id}")
         upload = _upload(creation, job)
         location = {"Location": f"{FILES}/{upload.id}"}
         if not rules.awaited(job):
@@ -136,14 +138,17 @@ class FileReceiver:
         name = request.path_params["upload"]
         known = self._parts.get(name)
         if known is not None and known.busy:
+            confine(request, known.upload.host, f"upload {name}")
             return Response(headers=self._progress(known))
         async with self._held(name) as part:
+            confine(request, part.upload.host, f"upload {name}")
             # A sender takes a full offset for "delivered", so it must be.
             await self._deliver(part)
             return Response(headers=self._progress(part))
 
     async def _patch(self, request: Request) -> Response:
         async with self._held(request.path_params["upload"]) as part:
+            confine(request, part.upload.host, "this upload")
             patch = transfer.judge_patch(request.headers, part.offset, part.upload.length)
             if not part.full:
                 await self._append(request, part, patch.checksum)
@@ -152,6 +157,7 @@ class FileReceiver:
 
     async def _delete(self, request: Request) -> Response:
         async with self._held(request.path_params["upload"]) as part:
+            confine(request, part.upload.host, "this upload")
             await self._forget(part)
             return Response(status_code=204)
 
@@ -197,6 +203,7 @@ class FileReceiver:
 
     async def take(self, job: Job, request: Request) -> None:
         """A whole file whose digest nobody told; up to the reported fact."""
+        confine(request, job.origin_host, f"job {job.id}")
         if not rules.awaited(job):
             return
         bare_name(job.id)
@@ -204,7 +211,9 @@ class FileReceiver:
         arriving = Arriving(self._store)
         try:
             await received(request, arriving, None, self._patience)
-            upload = Upload(job.id, bare_name(job.input_file.name), folder, arriving.sha256, arriving.size)
+            upload = Upload(
+                job.id, bare_name(job.input_file.name), folder, arriving.sha256, arriving.size, job.origin_host
+            )
             async with self._held(upload.id, upload) as part:
                 if not part.full or upload.length == 0:
                     await finished(asyncio.to_thread(arriving.become, part))
@@ -262,4 +271,4 @@ def _upload(creation: transfer.Creation, job: Job) -> Upload:
     if file.sha256 and file.sha256 != sha256:
         raise Conflict(f"job {job.id} is for content {file.sha256[:12]}…, not {sha256[:12]}…")
     folder = rules.folder_in(told["folder"]) if "folder" in told else rules.folder_of(file.dir_name)
-    return Upload(job.id, name, folder, sha256, creation.length)
+    return Upload(job.id, name, folder, sha256, creation.length, job.origin_host)

@@ -38,6 +38,8 @@ class Upload:
     folder: str
     sha256: str
     length: int
+    host: str = ""
+    """The instrument whose file it is."""
 
     @property
     def id(self) -> str:

@@ -18,6 +18,7 @@ from contracts.disk import bare_name, make_folder, place
 from contracts.errors import AppError, BadRequest, NotFound
 from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
+from contracts.guard import confine
 from contracts.models import Job, OutputFile, Owner, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
@@ -176,9 +177,11 @@ class FileSender:
     async def _job(self, request: Request) -> Job:
         job_id = request.path_params["job_id"]
         try:
-            return await self._jobs.get(job_id)
+            job = await self._jobs.get(job_id)
         except NotFound:
             raise NotFound(f"failed to validate job for JobId: {job_id}") from None
+        confine(request, job.origin_host, f"job {job_id}")
+        return job
 
     def _rejected(self, job: Job) -> tuple[Path, Path]:
         """The archived (or, where nothing was archived, the received) input, and its place among the rejects."""

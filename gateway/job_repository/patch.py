@@ -15,7 +15,10 @@ OURS = frozenset(
     }
 )
 """Top-level fields that a client may send back but not change."""
-OURS_WITHIN = {"InputFile": ("Sha256", "Size"), "PipelineDetails": ("PipelineId", "OutputFolder", "Parameters")}
+OURS_WITHIN = {
+    "InputFile": ("Sha256", "Size"),
+    "PipelineDetails": ("PipelineId", "OutputFolder", "Parameters", "Launch"),
+}
 """Fields that stay when a client sets a whole object and does not know them."""
 
 

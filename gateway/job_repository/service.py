@@ -11,14 +11,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import web
-from contracts.errors import AppError, BadRequest, NotFound, TooEarly
+from contracts.errors import AppError, BadRequest, Forbidden, NotFound, TooEarly
 from contracts.events import FACTS, VERDICTS, Fact, PipelineReported, Verdict
 from contracts.gojson import BadBody, decode
+from contracts.guard import confine, edge_of, identity_of, pipeline_launch
+from contracts.identity import Role
 from contracts.listing import MOST, query_of
 from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
 from contracts.ports import Bus, Clock, JobQuery, Page
-from contracts.rules import read_back
+from contracts.rules import is_open, read_back
+from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.patch import object_in, patched
@@ -29,6 +32,8 @@ from gateway.job_repository.translation import language_of, translated
 log = logging.getLogger(__name__)
 CONFIRM_GRACE = 30.0
 """Seconds after which a pipeline's report counts as final although its second call never came."""
+REVIEWED = {"Verification"}
+"""What operators change in jobs by the contract's PUT."""
 OWNERS = frozenset(str(owner) for owner in Owner)
 
 
@@ -57,7 +62,11 @@ class JobRepository:
 
     name = "job-repository"
 
-    def __init__(self, store: JobStore, outbox: Outbox, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, store: JobStore, outbox: Outbox, bus: Bus, clock: Clock, *, more: Sequence[BaseRoute] = ()
+    ) -> None:
+        """``more``: routes of others that are served beside."""
+        self._more = list(more)
         self._store, self._clock = store, clock
         self._relay = Relay(bus, outbox)
         self._figures = Figures(store, outbox, self._relay, clock)
@@ -84,6 +93,7 @@ class JobRepository:
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
             Route("/api/v1/claims/{worker:path}", self.on_release, methods=["DELETE"]),
+            *self._more,
         ]
 
     # --- for services: contracts.ports.Jobs
@@ -138,7 +148,10 @@ class JobRepository:
         return web.text(job_id, 201 if made else 409)
 
     async def on_list(self, request: Request) -> Response:
-        page = await self._store.find(query_of(request.query_params))
+        query = query_of(request.query_params)
+        if (edge := edge_of(request)) is not None:
+            query = query.model_copy(update={"origin_host": edge})
+        page = await self._store.find(query)
         language = language_of(request.headers.get("accept-language", ""))
         return web.json([translated(job, language) for job in page.jobs], headers=_paging(request, page))
 
@@ -153,7 +166,9 @@ class JobRepository:
         return web.json(list(page.jobs), headers=_paging(request, page))
 
     async def on_get(self, request: Request) -> Response:
-        return web.json(await self._store.get(request.path_params["job_id"]), headers=web.NOT_CACHED)
+        job = await self._store.get(request.path_params["job_id"])
+        confine(request, job.origin_host, f"job {job.id}")
+        return web.json(job, headers=web.NOT_CACHED)
 
     async def on_put(self, request: Request) -> Response:
         job_id = request.path_params["job_id"]
@@ -161,16 +176,20 @@ class JobRepository:
             fields = object_in(await web.body_of(request))
         except BadBody as error:
             raise BadRequest(f"failed to unmarshal job: {error}") from None
+        identity = identity_of(request)
+        if identity is not None and identity.role is Role.OPERATOR and not fields.keys() <= REVIEWED:
+            raise Forbidden(f"an operator may change {', '.join(REVIEWED)} of a job, and nothing else of it")
         what = "put " + ",".join(sorted(fields))[:200]
+        actor = web.actor(request, "client")
         try:
-            job = await self._store.change(job_id, lambda old: patched(old, fields), "client", what)
+            job = await self._store.change(job_id, lambda old: patched(old, fields), actor, what)
         except NotFound as error:
             raise NotFound(f"failed to update job for id ({job_id}): {error}") from None
         self._relay.wake()
         return web.json(job)
 
     async def on_delete(self, request: Request) -> Response:
-        await self._store.delete(request.path_params["job_id"])
+        await self._store.delete(request.path_params["job_id"], web.actor(request, "client"))
         return web.reply()
 
     async def on_pipeline_result(self, request: Request) -> Response:
@@ -188,6 +207,9 @@ class JobRepository:
             raise BadRequest("url jobid parameter does not match a job") from None
         if task_id != job.pipeline_details.task_id:
             raise BadRequest("url taskid parameter does not match taskid for specified job")
+        launch = pipeline_launch(request)
+        if launch is not None and not is_open(job, launch):
+            raise Forbidden(f"this word was for a launch of job {job_id} that is over")
         fact = PipelineReported(
             job_id=job_id,
             by="pipeline",
@@ -211,6 +233,8 @@ class JobRepository:
             facts = FACTS.validate_json(await web.body_of(request))
         except ValidationError as error:
             raise BadRequest(f"these facts cannot be read: {error}") from None
+        if (edge := edge_of(request)) is not None:
+            check_edge(edge, facts, await self._store.hosts({fact.job_id for fact in facts}))
         return Response(VERDICTS.dump_json(await self.report(facts), by_alias=True), media_type="application/json")
 
     async def on_claim(self, request: Request) -> Response:
@@ -224,7 +248,10 @@ class JobRepository:
         return web.json({"Released": await self.release(request.path_params["worker"])})
 
     async def on_history(self, request: Request) -> Response:
-        return web.json(await self._store.history(request.path_params["job_id"]))
+        job_id = request.path_params["job_id"]
+        if edge_of(request) is not None:
+            confine(request, (await self._store.get(job_id)).origin_host, f"job {job_id}")
+        return web.json(await self._store.history(job_id))
 
     async def on_counts(self, _request: Request) -> Response:
         return web.json(await self._store.counts(), headers=web.NOT_CACHED)

@@ -1,7 +1,7 @@
 """Jobs in SQL: facts applied in groups, with history and outbox in the same transaction."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,13 +75,13 @@ class JobStore:
 
         return await self._writer.run(work)
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: str, by: str = "client") -> None:
         """Forget a job; its history stays. Raises ``NotFound``."""
 
         def work(tx: sa.Connection) -> None:
             if tx.execute(db.job.delete().where(J.id == job_id)).rowcount == 0:
                 raise NotFound(f"failed to delete job for id {job_id}: job id not found for {job_id}")
-            self._note(tx, [_line(job_id, self._clock(), "client", "deleted", "", "", "")])
+            self._note(tx, [_line(job_id, self._clock(), by, "deleted", "", "", "")])
 
         await self._writer.run(work)
 
@@ -122,6 +122,15 @@ class JobStore:
         if doc is None:
             raise NotFound(f"failed to retrieve job(s) from job repo: job id not found for {job_id}")
         return Job.model_validate_json(doc)
+
+    async def hosts(self, job_ids: Collection[str]) -> dict[str, str]:
+        """Whose jobs these are, of those that exist: job -> instrument."""
+        wanted = sorted(job_ids)
+        found: dict[str, str] = {}
+        for start in range(0, len(wanted), 500):
+            query = sa.select(J.id, J.origin_host).where(J.id.in_(wanted[start : start + 500]))
+            found.update((row.id, row.origin_host) for row in await self._read(lambda tx: tx.execute(query).all()))  # noqa: B023
+        return found
 
     async def find(self, query: JobQuery) -> Page:
         """A page of jobs in the order of their registration."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ class Launching:
             output_folder=folder,
             parameters=dict(task.model_parameters or {}),
             lease_until=self._clock() + self._answer_ns,
+            launch=secrets.token_hex(8),
         )
         return self._with_order(job, request)
 
@@ -137,9 +139,7 @@ class Launching:
         )
 
     def _with_order(self, job: Job, request: ev.PipelineRequested) -> ev.PipelineRequested:
-        order = self._messages.order(
-            job, request.task_id, request.pipeline_id, request.output_folder, request.parameters
-        )
+        order = self._messages.order(job, request)
         return request.model_copy(update={"messages": (order,)})
 
     async def remind_all(self, batch: Batch) -> None:
@@ -184,6 +184,7 @@ class Launching:
             output_folder=details.output_folder,
             parameters=dict(details.parameters or {}),
             lease_until=now + self._answer_ns,
+            launch=details.launch,
             again=by_operator,
         )
         return self._with_order(job, request)

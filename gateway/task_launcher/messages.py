@@ -1,12 +1,11 @@
 """What is said on the bus to programs that only know the contract: orders for pipelines, results, finished jobs."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from contracts import edgex, gojson
-from contracts.events import Message
+from contracts.events import Message, PipelineRequested
 from contracts.models import Job
 from contracts.ports import Clock
 from contracts.topics import JOBS, PARAMS, RESULTS
@@ -28,13 +27,13 @@ class Messages:
     def __init__(self, to: Addresses, clock: Clock, wording: Wording) -> None:
         self._to, self._clock, self._wording = to, clock, wording
 
-    def order(self, job: Job, task_id: str, pipeline: str, folder: str, parameters: Mapping[str, str]) -> Message:
+    def order(self, job: Job, request: PipelineRequested) -> Message:
         """The order to a pipeline; for OpenVINO Model Server's clients on the topic that is exported to MQTT."""
-        params = params_for(job, task_id, folder, parameters, self._to)
+        params, pipeline = params_for(job, request, self._to), request.pipeline_id
         document = params.model_dump(by_alias=True)
         if "ovms/" in pipeline:
             return self._bare(PARAMS, job, gojson.dumps(document), edgex.JSON)
-        tags: dict[str, Any] = {"jobId": job.id, "taskId": task_id, "pipeline": pipeline}
+        tags: dict[str, Any] = {"jobId": job.id, "taskId": request.task_id, "pipeline": pipeline}
         event = edgex.launch_event(document, event_id=_id(), reading_id=_id(), origin=self._clock(), tags=tags)
         return self._event(pipeline, job, event)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts import selectors
+from contracts.events import PipelineRequested
+from contracts.identity import launch_word
 from contracts.models import Job, PipelineParams, Task
 from contracts.operators import SelectorFailed
 
@@ -37,19 +39,20 @@ class Addresses:
 
     job_repository: str
     task_launcher: str
+    secret: bytes = b""
+    """Of the gateway's services: with it, URLs bear a word that is good for one launch of one job; else none."""
 
 
-def params_for(
-    job: Job, task_id: str, output_folder: str, parameters: Mapping[str, str], to: Addresses
-) -> PipelineParams:
+def params_for(job: Job, request: PipelineRequested, to: Addresses) -> PipelineParams:
     """What a pipeline is told: the contract's five keys, URLs fully substituted."""
-    folder = job.input_file.dir_name.rstrip("/")
+    folder, task_id = job.input_file.dir_name.rstrip("/"), request.task_id
+    word = f"?token={launch_word(to.secret, job.id, task_id, request.launch)}" if to.secret else ""
     return PipelineParams(
         input_file_location=f"{folder}/{job.input_file.name}",
-        output_file_folder=output_folder,
-        model_params=dict(parameters),
-        job_update_url=f"{to.job_repository}/api/v1/job/pipeline/{job.id}/{task_id}",
-        pipeline_status_url=f"{to.task_launcher}/api/v1/pipelineStatus/{job.id}/{task_id}",
+        output_file_folder=request.output_folder,
+        model_params=dict(request.parameters),
+        job_update_url=f"{to.job_repository}/api/v1/job/pipeline/{job.id}/{task_id}{word}",
+        pipeline_status_url=f"{to.task_launcher}/api/v1/pipelineStatus/{job.id}/{task_id}{word}",
     )
 
 

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import selectors, web
-from contracts.errors import AppError, BadRequest, NotFound
+from contracts.errors import AppError, BadRequest, Forbidden, NotFound
 from contracts.events import jobs_in
 from contracts.gojson import BadBody, decode
+from contracts.guard import pipeline_launch
 from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Task, Text
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.files import GatewayFiles
@@ -203,6 +204,8 @@ class TaskLauncher:
         except NotFound as error:
             raise BadRequest(str(error)) from None
         details = job.pipeline_details
+        if pipeline_launch(request) not in (None, details.launch):
+            raise Forbidden(f"this word is of an earlier launch of job {job_id}")
         if details.task_id != task_id:
             raise BadRequest(f"task id mismatch: got {task_id}, expected {details.task_id}")
         if details.status != known[said] and job.state in (State.RUNNING, State.PROCESSED):

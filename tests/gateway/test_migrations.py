@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.models import State
 from contracts.ports import JobQuery
 from gateway.database import metadata, migrate, open_engine

@@ -1,0 +1,226 @@
+"""Stands before a service: finds out who asks, and turns away whom the policy does not know.
+
+On a laptop (a deployment that only its own computer can reach) nobody has to say who they are; there it only keeps
+out what other sites make a browser do (cross-site requests, DNS rebinding).
+"""
+
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from contracts import policy, web
+from contracts.errors import AppError, Forbidden, Unauthorized
+from contracts.identity import (
+    PEOPLE,
+    SERVICE,
+    Authenticator,
+    Identity,
+    pipeline_of,
+    service_of,
+    session_check,
+)
+
+log = logging.getLogger(__name__)
+COOKIE = "cytobus_session"
+CHECK = "x-cytobus-check"
+"""The header in which a page proves that it is ours, beside its session's cookie."""
+CALLBACKS = {"job-repository": "/api/v1/job/pipeline/", "task-launcher": "/api/v1/pipelineStatus/"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that was asked for, as the audit keeps it."""
+
+    actor: str
+    role: str
+    address: str
+    what: str
+    outcome: str
+
+
+class Auditor(Protocol):
+    """Keeps what people change."""
+
+    async def record(self, entry: Entry) -> None:
+        """Kept when it returns. Raises ``Unavailable`` when it cannot be: then nothing is changed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a guard goes by. ``secret`` is that of the gateway's services; without one nobody has to be known."""
+
+    secret: bytes = b""
+    authenticator: Authenticator | None = None
+    auditor: Auditor | None = None
+    origins: Collection[str] = ()
+    """Sites that may use it from a browser, beside itself, such as ``https://ui.lab``."""
+    hosts: Collection[str] = ()
+    """Names under which a laptop's services are called, beside its own."""
+    now: Callable[[], float] = field(default=time.time)
+
+
+class Guard:
+    """ASGI middleware; ``scope["identity"]`` and ``scope["actor"]`` say who asks, where that is known."""
+
+    def __init__(self, app: ASGIApp, service: str, watch: Watch) -> None:
+        self._app, self._service, self._watch = app, service, watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            if self._watch.secret:
+                await self._admit(request)
+            else:
+                self._keep_out_strangers(request)
+        except AppError as error:
+            await (await web.on_app_error(request, error))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _keep_out_strangers(self, request: Request) -> None:
+        headers = request.headers
+        host = _host_in(headers.get("host", ""))
+        if host and not (is_near(host) or _is_address(host) or host in self._watch.hosts):
+            # A page of another site whose name has been made to mean this computer (DNS rebinding).
+            raise Forbidden(f"this service is called {request.scope['server']}, not {host}")
+        origin = headers.get("origin", "")
+        if origin and request.method not in policy.SAFE and not self._is_ours(headers):
+            raise Forbidden(f"pages of {origin} may not change anything here; name the site in allowed_origins")
+
+    def _is_ours(self, headers: Headers) -> bool:
+        """Whether a request comes from a page of this deployment, or from no page at all."""
+        origin = headers.get("origin", "")
+        if not origin:
+            return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+        if origin in self._watch.origins:
+            return True
+        there = urlsplit(origin)
+        same = there.netloc == headers.get("host", "")
+        return same or (not self._watch.secret and is_near(there.hostname or "."))
+
+    async def _admit(self, request: Request) -> None:
+        path, verb = request.url.path, request.method
+        if policy.open_to_all(self._service, verb, path):
+            return
+        identity = await self._who(request)
+        if identity is None and path == policy.HEALTH:
+            request.scope["stranger"] = True
+            return
+        if identity is None:
+            raise Unauthorized(f"{verb} {path}: say who you are (Authorization: Bearer, or log in)")
+        request.scope["identity"], request.scope["actor"] = identity, identity.actor
+        changes = verb not in policy.SAFE
+        allowed = policy.may(identity.role, self._service, verb, path)
+        if allowed and changes and identity.session:
+            self._check_page(request)
+        if identity.role in PEOPLE and changes:
+            await self._note(request, identity, "allowed" if allowed else "refused")
+        if not allowed:
+            log.warning("%s: %s (%s) may not %s %s", self._service, identity.actor, identity.role, verb, path)
+            raise Forbidden(f"a {identity.role} may not {verb} {path}")
+
+    async def _who(self, request: Request) -> Identity | None:
+        watch, headers = self._watch, request.headers
+        scheme, _, word = headers.get("authorization", "").partition(" ")
+        word = word.strip()
+        if scheme.lower() == "bearer" and word:
+            if word.startswith(SERVICE):
+                return service_of(watch.secret, word, watch.now())
+            return await watch.authenticator.identify(word) if watch.authenticator else None
+        if identity := self._pipeline(request):
+            return identity
+        session = session_in(headers)
+        return await watch.authenticator.identify(session) if session and watch.authenticator else None
+
+    def _pipeline(self, request: Request) -> Identity | None:
+        """By the word in the URL that the pipeline was given."""
+        start, path = CALLBACKS.get(self._service, " "), request.url.path
+        words = parse_qs(request.url.query).get("token", []) if path.startswith(start) else []
+        job_id, _, task_id = path.removeprefix(start).partition("/")
+        return pipeline_of(self._watch.secret, words[0], job_id, task_id) if words else None
+
+    def _check_page(self, request: Request) -> None:
+        """A browser sends the cookie whoever's page makes it ask: ours proves itself by origin and header."""
+        expected = session_check(self._watch.secret, session_in(request.headers))
+        if request.headers.get(CHECK, "") != expected or not self._is_ours(request.headers):
+            raise Forbidden(f"the request does not come from a page of ours: {CHECK} or Origin is missing or wrong")
+
+    async def _note(self, request: Request, identity: Identity, outcome: str) -> None:
+        """Before it is done: what could not be noted is not done."""
+        if self._watch.auditor is not None:
+            what = f"{self._service} {request.method} {request.url.path}"
+            address = address_of(request)
+            await self._watch.auditor.record(Entry(identity.actor, identity.role, address, what[:500], outcome))
+
+
+def identity_of(request: Request) -> Identity | None:
+    """Who asks; None where nobody has to say."""
+    found = request.scope.get("identity")
+    return found if isinstance(found, Identity) else None
+
+
+def edge_of(request: Request) -> str | None:
+    """The instrument that asks, which is confined to its own jobs; None when it is no instrument."""
+    identity = identity_of(request)
+    return identity.name if identity is not None and identity.role == "edge" else None
+
+
+def confine(request: Request, host: str, what: str) -> None:
+    """Raises ``Forbidden`` when an instrument asks for what belongs to another."""
+    edge = edge_of(request)
+    if edge is not None and edge != host:
+        raise Forbidden(f"{what} does not belong to the instrument {edge}")
+
+
+def pipeline_launch(request: Request) -> str | None:
+    """Which launch a pipeline's word is for; None when it is no pipeline that asks."""
+    identity = identity_of(request)
+    return identity.launch if identity is not None and identity.role == "pipeline" else None
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def session_in(headers: Headers) -> str:
+    """The session that a browser names; empty when there is none."""
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
+
+
+def is_near(host: str) -> bool:
+    """Whether a host is this computer, or a name without a domain, such as a container's: no site has such a one."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or "." not in host
+
+
+def _is_address(host: str) -> bool:
+    """Who is called by an address was not found by a name that somebody has bent."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_in(header: str) -> str:
+    return urlsplit(f"//{header}").hostname or "" if header else ""

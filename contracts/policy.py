@@ -1,0 +1,83 @@
+"""Who may ask what of which service. What is not named here is for administrators."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from contracts.identity import PEOPLE, Role
+
+VIEW = frozenset({*PEOPLE})
+OPERATE = frozenset({Role.OPERATOR, Role.ADMIN})
+ADMINISTER = frozenset({Role.ADMIN})
+EDGES = frozenset({Role.EDGE})
+PIPELINES = frozenset({Role.PIPELINE})
+SAFE = frozenset({"GET", "HEAD"})
+HEALTH = "/api/v1/health"
+"""Strangers learn from it that the service lives; others, what troubles it."""
+ANYBODY = re.compile(r"/api/v1/(login|oidc/login|oidc/callback|authority|enrolments/redeem)|/api/v[23]/ping")
+"""These tell nothing, or check for themselves."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may use these verbs on paths of this form at this service (empty: at any)."""
+
+    service: str
+    verbs: frozenset[str]
+    path: re.Pattern[str]
+    roles: frozenset[Role]
+
+
+def _rule(service: str, verbs: str, path: str, roles: frozenset[Role]) -> Rule:
+    return Rule(service, frozenset(verbs.split()), re.compile(path), roles)
+
+
+RULES = (
+    # the two calls of a pipeline, by the word in its URLs
+    _rule("job-repository", "PUT", r"/api/v1/job/pipeline/[^/]+/[^/]+", PIPELINES | ADMINISTER),
+    _rule("task-launcher", "POST", r"/api/v1/pipelineStatus/[^/]+/[^/]+", PIPELINES | ADMINISTER),
+    # edges: what they do is confined to their own jobs by the services
+    _rule("job-repository", "POST", r"/api/v1/facts", EDGES),
+    _rule("job-repository", "POST", r"/api/v1/claims", frozenset()),
+    _rule("job-repository", "DELETE", r"/api/v1/claims/.*", frozenset()),
+    _rule("job-repository", "POST", r"/api/v1/(introspect|audit)", frozenset()),
+    _rule("job-repository", "POST", r"/api/v1/tokens/rotate", EDGES),
+    _rule("job-repository", "GET", r"/api/v1/job(/[^/]+(/history)?)?", VIEW | EDGES),
+    _rule("task-launcher", "POST", r"/api/v1/matchTasks?", EDGES | OPERATE),
+    _rule("task-launcher", "POST", r"/api/v1/pipelines", frozenset()),
+    _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/files(/[^/]+)?", EDGES),
+    _rule("file-receiver-gateway", "POST", r"/api/v1/transmit(Job|File)", EDGES),
+    _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
+    _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
+    # operators: results, and jobs that are stuck
+    _rule("job-repository", "PUT", r"/api/v1/job/[^/]+", OPERATE),
+    _rule("job-repository", "POST", r"/api/v1/job/[^/]+/(retry|release|cancel)", OPERATE),
+    _rule("job-repository", "POST", r"/api/v1/jobs/(retry|release|cancel)", OPERATE),
+    _rule("file-sender-gateway", "POST DELETE", r"/api/v1/reject/[^/]+", OPERATE),
+    _rule("", "POST", r"/api/v1/(retry|dataToHandle)", OPERATE),
+    # everybody, of themselves
+    _rule("job-repository", "GET", r"/api/v1/whoami", VIEW | EDGES),
+    _rule("job-repository", "POST", r"/api/v1/(logout|password)", VIEW),
+    # what tells of users and edges is for administrators, though it is only read
+    _rule("job-repository", "GET", r"/api/v1/(users|edges|enrolments|audit).*", ADMINISTER),
+    _rule("", "GET", r"/api/v[23]/config", ADMINISTER),
+)
+
+
+def open_to_all(service: str, verb: str, path: str) -> bool:
+    """Whether anybody may ask this without saying who they are."""
+    del service
+    return verb == "OPTIONS" or ANYBODY.fullmatch(path) is not None
+
+
+@lru_cache(maxsize=1024)
+def _roles(service: str, verb: str, path: str) -> frozenset[Role]:
+    for rule in RULES:
+        if rule.service in ("", service) and verb in rule.verbs and rule.path.fullmatch(path):
+            return rule.roles
+    return VIEW if verb in SAFE else ADMINISTER
+
+
+def may(role: Role, service: str, verb: str, path: str) -> bool:
+    """Whether somebody of this role may ask this of the service. Our own services may everything."""
+    return role is Role.SERVICE or role in _roles(service, verb, path)

@@ -1,0 +1,37 @@
+"""Files that only their owner may read, whole and on disk (on Windows: as their folder allows)."""
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+from contracts.disk import keep_folder, place
+
+
+def keep(path: Path, content: bytes) -> None:
+    """A file that only its owner may read, whole and on disk."""
+    place(_written(path, content), path)
+
+
+def keep_new(path: Path, content: bytes) -> None:
+    """Like ``keep``, but what is there already stays: of two that begin at once, both use the first's."""
+    keep_folder(path.parent)
+    temporary = _written(path, content)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _written(path: Path, content: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    with open(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary

@@ -1,0 +1,1 @@
+"""Users, instruments and their words; what people changed."""

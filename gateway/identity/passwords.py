@@ -1,0 +1,82 @@
+"""Passwords: hashed by argon2id (RFC 9106), checked slowly, and slower after wrong ones."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+from contracts.errors import BadRequest, TooMany
+from contracts.identity import Identity
+from gateway.identity.store import IdentityStore
+
+SHORTEST, LONGEST = 10, 1000
+"""Characters of a password."""
+FREE_TRIES = 5
+"""Wrong passwords before the next one has to wait."""
+LONGEST_WAIT = 300.0
+"""Seconds."""
+REMEMBERED = 10_000
+"""Names and addresses of which wrong tries are counted."""
+HASHER = PasswordHasher()
+NOBODYS = HASHER.hash("nobody's password")
+
+
+def hashed(password: str) -> str:
+    """The hash that is kept. Raises ``BadRequest`` for a password that is too short to be one."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise BadRequest(f"a password has {SHORTEST} to {LONGEST} characters, this one has {len(password)}")
+    return HASHER.hash(password)
+
+
+def is_right(kept: str, password: str) -> bool:
+    """Whether it is the password; takes its time also where there is none."""
+    try:
+        return HASHER.verify(kept or NOBODYS, password[: LONGEST + 1]) and bool(kept)
+    except (VerifyMismatchError, InvalidHashError):
+        return False
+
+
+@dataclass(frozen=True)
+class Tries:
+    """Wrong ones in a row, and until when the next has to wait (s)."""
+
+    wrong: int = 0
+    until: float = 0.0
+
+
+def after_wrong(tries: Tries, now: float) -> Tries:
+    """The pause doubles with each wrong try beyond the free ones."""
+    wrong = tries.wrong + 1
+    pause = min(LONGEST_WAIT, 2.0 ** (wrong - FREE_TRIES)) if wrong >= FREE_TRIES else 0.0
+    return Tries(wrong, now + pause)
+
+
+class PasswordLogins:
+    """Checks names and passwords. Two are checked at once at most: each takes much memory and time."""
+
+    def __init__(self, store: IdentityStore, now: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._now = store, now
+        self._tries: dict[str, Tries] = {}
+        self._few = asyncio.Semaphore(2)
+
+    async def log_in(self, name: str, password: str, address: str) -> Identity | None:
+        """Who it is. Raises ``TooMany`` after many wrong passwords for a name, or from an address."""
+        keys = (f"name {name[:200]}", f"address {address}")
+        wait = max(self._tries.get(key, Tries()).until for key in keys) - self._now()
+        if wait > 0:
+            raise TooMany(f"too many wrong passwords: try again in {wait:.0f} s")
+        known = await self._store.account(name)
+        async with self._few:
+            right = await asyncio.to_thread(is_right, known.password if known else "", password)
+        if known is not None and right:
+            for key in keys:
+                self._tries.pop(key, None)
+            return Identity(known.name, known.role)
+        for key in keys:
+            self._tries[key] = after_wrong(self._tries.pop(key, Tries()), self._now())
+        while len(self._tries) > REMEMBERED:
+            self._tries.pop(next(iter(self._tries)))
+        return None

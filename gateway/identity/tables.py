@@ -1,0 +1,50 @@
+"""The tables of users, words, enrolments and the audit."""
+
+import sqlalchemy as sa
+
+from gateway.database import BigId, metadata
+
+account = sa.Table(
+    "account",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("password", sa.Text, nullable=False),  # an argon2id hash; empty: logs in elsewhere only
+    sa.Column("created", sa.BigInteger, nullable=False),
+)
+
+word = sa.Table(
+    "word",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),  # edge, user, session
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),  # ns; 0: never
+    sa.Column("used", sa.BigInteger, nullable=False),
+    sa.Column("revoked", sa.BigInteger, nullable=False),  # ns; 0: it is good
+    sa.Column("replaces", sa.Text, nullable=False),  # a digest, which ends when this word is first used
+    sa.Index("word_by_name", "kind", "name"),
+)
+
+enrolment = sa.Table(
+    "enrolment",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("redeemed", sa.Text, nullable=False),  # the digest of the word it was given for; empty: it is unused
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+)
