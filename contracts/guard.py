@@ -25,6 +25,7 @@ from contracts.identity import (
     Authenticator,
     Identity,
     pipeline_of,
+    same_text,
     service_of,
     session_check,
 )
@@ -130,7 +131,7 @@ class Guard:
             await self._note(request, identity, "allowed" if allowed else "refused")
         if not allowed:
             log.warning("%s: %s (%s) may not %s %s", self._service, identity.actor, identity.role, verb, path)
-            raise Forbidden(f"a {identity.role} may not {verb} {path}")
+            raise Forbidden(f"{identity.actor} is {identity.role} and may not {verb} {path}")
 
     async def _who(self, request: Request) -> Identity | None:
         watch, headers = self._watch, request.headers
@@ -155,7 +156,7 @@ class Guard:
     def _check_page(self, request: Request) -> None:
         """A browser sends the cookie whoever's page makes it ask: ours proves itself by origin and header."""
         expected = session_check(self._watch.secret, session_in(request.headers))
-        if request.headers.get(CHECK, "") != expected or not self._is_ours(request.headers):
+        if not same_text(request.headers.get(CHECK, ""), expected) or not self._is_ours(request.headers):
             raise Forbidden(f"the request does not come from a page of ours: {CHECK} or Origin is missing or wrong")
 
     async def _note(self, request: Request, identity: Identity, outcome: str) -> None:

@@ -69,7 +69,7 @@ def new_word(prefix: str) -> str:
 
 def digest_of(word: str) -> str:
     """What is kept of a random word: enough to know it again, nothing to use it by."""
-    return hashlib.sha256(word.encode()).hexdigest()
+    return hashlib.sha256(_bytes_of(word)).hexdigest()
 
 
 def service_word(secret: bytes, name: str, now: float) -> str:
@@ -82,7 +82,7 @@ def service_of(secret: bytes, word: str, now: float) -> Identity | None:
     """The service, or the user of the command line, whose word it is; None when it is forged or too old."""
     said, _, mac = word.removeprefix(SERVICE).rpartition("~")
     name, _, until = said.rpartition("~")
-    if not word.startswith(SERVICE) or not hmac.compare_digest(mac, _mac(secret, "service", said)):
+    if not word.startswith(SERVICE) or not _is_mac(mac, secret, "service", said):
         return None
     if not until.isdigit() or now > int(until) + SKEW_SECONDS:
         return None
@@ -98,7 +98,7 @@ def launch_word(secret: bytes, job_id: str, task_id: str, launch: str) -> str:
 def pipeline_of(secret: bytes, word: str, job_id: str, task_id: str) -> Identity | None:
     """The pipeline whose word it is; None when it was made for something else, or by somebody else."""
     launch, _, mac = word.rpartition("~")
-    good = hmac.compare_digest(mac, _mac(secret, "launch", job_id, task_id, launch))
+    good = _is_mac(mac, secret, "launch", job_id, task_id, launch)
     return Identity(job_id, Role.PIPELINE, launch=launch) if good else None
 
 
@@ -110,5 +110,19 @@ def session_check(secret: bytes, session: str) -> str:
 
 def _mac(secret: bytes, *parts: str) -> str:
     """Lengths go before the parts, so that no two lists of parts are one text."""
-    said = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+    coded = [_bytes_of(part) for part in parts]
+    said = b"".join(len(part).to_bytes(4, "big") + part for part in coded)
     return base64.urlsafe_b64encode(hmac.digest(secret, said, "sha256")).decode().rstrip("=")
+
+
+def _is_mac(mac: str, secret: bytes, *parts: str) -> bool:
+    return same_text(mac, _mac(secret, *parts))
+
+
+def same_text(one: str, other: str) -> bool:
+    """Compared in a time that does not tell where they differ."""
+    return hmac.compare_digest(_bytes_of(one), _bytes_of(other))
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # what comes from outside may hold anything

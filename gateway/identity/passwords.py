@@ -50,7 +50,7 @@ class Tries:
 def after_wrong(tries: Tries, now: float) -> Tries:
     """The pause doubles with each wrong try beyond the free ones."""
     wrong = tries.wrong + 1
-    pause = min(LONGEST_WAIT, 2.0 ** (wrong - FREE_TRIES)) if wrong >= FREE_TRIES else 0.0
+    pause = min(LONGEST_WAIT, 2.0 ** min(wrong - FREE_TRIES, 60)) if wrong >= FREE_TRIES else 0.0
     return Tries(wrong, now + pause)
 
 

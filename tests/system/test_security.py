@@ -116,7 +116,7 @@ def test_a_viewers_session_looks_and_does_no_more(guarded, scope):
         assert client.get("/api/v1/job").status_code == 200
         job = a_job(guarded)["Id"]
         refused = client.put(f"/api/v1/job/{job}", json={"Verification": 1}, headers={"x-cytobus-check": check})
-        assert (refused.status_code, refused.text) == (403, f"a viewer may not PUT /api/v1/job/{job}\n")
+        assert (refused.status_code, refused.text) == (403, f"viktor is viewer and may not PUT /api/v1/job/{job}\n")
 
 
 @pytest.mark.system

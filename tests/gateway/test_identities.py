@@ -1,0 +1,208 @@
+"""Users, words, enrolments and the audit, on both databases."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from contracts.errors import BadRequest, Conflict, Forbidden, NotFound, TooMany
+from contracts.guard import Entry, Watch
+from contracts.hosting import app_of
+from contracts.identity import EDGE, SESSION, USER, Identity, Role, digest_of, new_word
+from gateway.identity.passwords import FREE_TRIES, LONGEST_WAIT, PasswordLogins, Tries, after_wrong, hashed
+from gateway.identity.service import IdentityRoutes
+from gateway.identity.store import IdentityStore
+from gateway.job_repository.service import JobRepository
+from tests.support.house import House, connected
+
+DAY = 86_400
+
+
+@pytest.fixture
+def store(house: House) -> IdentityStore:
+    return IdentityStore(house.database.writer, house.database.readers, house.clock)
+
+
+async def user(store: IdentityStore, name: str = "anna", role: Role = Role.ADMIN) -> None:
+    await store.put_account(name, role, hashed("a long password"))
+
+
+async def test_a_users_word_is_the_users_as_they_are_now(store):
+    await user(store)
+    word = await store.give(USER, "anna")
+    assert await store.identify(word) == Identity("anna", Role.ADMIN)
+    await user(store, "olga")
+    await store.put_account("anna", Role.VIEWER, None)
+    assert await store.identify(word) == Identity("anna", Role.VIEWER)
+    await store.remove_account("anna")
+    assert await store.identify(word) is None
+    await user(store, "anna", Role.VIEWER)  # somebody else of the same name
+    assert await store.identify(word) is None
+
+
+async def test_sessions_end(store, house):
+    await user(store)
+    await user(store, "olga")
+    session = await store.give(SESSION, "anna", 7)
+    assert await store.identify(session) == Identity("anna", Role.ADMIN, session=True)
+    for _ in range(20):  # used all day long, it lives its week and no longer
+        house.clock.turn(DAY / 3)
+        alive = await store.identify(session) is not None
+    assert alive
+    house.clock.turn(DAY / 2)
+    assert await store.identify(session) is None
+    idle = await store.give(SESSION, "anna", 7)
+    house.clock.turn(DAY * 0.6)
+    assert await store.identify(idle) is None
+    for end in (lambda: store.put_account("anna", Role.ADMIN, hashed("another password")),
+                lambda: store.revoke_all(("user", "session"), "anna")):  # fmt: skip
+        session = await store.give(SESSION, "anna", 7)
+        assert await store.identify(session)
+        await end()
+        assert await store.identify(session) is None
+
+
+async def test_the_last_administrator_stays(store):
+    await user(store)
+    with pytest.raises(Conflict, match="only administrator"):
+        await store.remove_account("anna")
+    with pytest.raises(Conflict, match="only administrator"):
+        await store.put_account("anna", Role.VIEWER, None)
+    with pytest.raises(Conflict, match="already"):
+        await store.put_account("anna", Role.ADMIN, None, new=True)
+    with pytest.raises(NotFound):
+        await store.remove_account("nobody")
+    with pytest.raises(Conflict, match="no role of a user"):
+        await store.put_account("robot", Role.SERVICE, None)
+
+
+async def test_a_code_is_redeemed_once_and_its_answer_may_be_lost(store, house):
+    await store.invite("scope-1", "CODE", 60)
+    word = new_word(EDGE)
+    with pytest.raises(Forbidden):
+        await store.redeem("OTHER", digest_of(word))
+    assert await store.redeem("CODE", digest_of(word)) == "scope-1"
+    assert await store.redeem("CODE", digest_of(word)) == "scope-1"
+    with pytest.raises(Forbidden, match="not good"):
+        await store.redeem("CODE", digest_of(new_word(EDGE)))
+    assert await store.identify(word) == Identity("scope-1", Role.EDGE)
+    await store.invite("scope-2", "LATE", 60)
+    house.clock.turn(60)
+    with pytest.raises(Forbidden):
+        await store.redeem("LATE", digest_of(new_word(EDGE)))
+
+
+async def test_of_many_who_have_one_code_one_comes_in(store):
+    await store.invite("scope-1", "CODE", 60)
+    words = [new_word(EDGE) for _ in range(10)]
+    done = await asyncio.gather(*(store.redeem("CODE", digest_of(word)) for word in words), return_exceptions=True)
+    assert [one for one in done if one == "scope-1"] == ["scope-1"]
+    assert len([word for word in words if await store.identify(word)]) == 1
+
+
+async def test_a_revoked_instrument_is_out_with_all_its_words_and_codes(store):
+    await store.invite("scope-1", "CODE", 60)
+    await store.invite("scope-1", "SECOND", 60)
+    word, coming = new_word(EDGE), new_word(EDGE)
+    await store.redeem("CODE", digest_of(word))
+    await store.rotate(word, digest_of(coming))
+    assert await store.revoke_all(("edge",), "scope-1") == 2
+    assert await store.identify(word) is None
+    assert await store.identify(coming) is None
+    with pytest.raises(Forbidden):
+        await store.redeem("SECOND", digest_of(new_word(EDGE)))
+    with pytest.raises(Forbidden):
+        await store.rotate(word, digest_of(new_word(EDGE)))
+    (listed,) = await store.edges()
+    assert listed["Revoked"]
+
+
+async def test_the_old_word_is_good_until_the_new_one_is_used(store, house):
+    await store.invite("scope-1", "CODE", 60)
+    old, new = new_word(EDGE), new_word(EDGE)
+    await store.redeem("CODE", digest_of(old))
+    for _ in range(2):  # the answer to the first was lost
+        await store.rotate(old, digest_of(new))
+    house.clock.turn(3 * DAY)
+    assert await store.identify(old)
+    assert await store.identify(new) == Identity("scope-1", Role.EDGE)
+    assert await store.identify(old) is None
+    assert await store.identify(new)
+
+
+async def test_two_gateways_know_the_same(store, house):
+    await user(store)
+    word = await store.give(USER, "anna")
+    async with connected(house.database.url, house.clock) as other:
+        there = IdentityStore(other.writer, other.readers, house.clock)
+        assert await there.identify(word) == Identity("anna", Role.ADMIN)
+        await there.revoke_all(("user", "session"), "anna")
+        assert await store.identify(word) is None
+
+
+async def test_nothing_that_is_kept_opens_a_door(store, house):
+    await user(store)
+    said = [await store.give(USER, "anna"), await store.give(SESSION, "anna", 1), "a long password", "CODE-CODE"]
+    await store.invite("scope-1", "CODE-CODE", 60)
+    kept = str([house.database.rows(f"SELECT * FROM {table}") for table in ("account", "word", "enrolment")])
+    assert not [word for word in said if word in kept]
+    assert "$argon2id$" in kept
+    for stolen in (digest_of(said[0]), "", "cbu_", "x"):
+        assert await store.identify(stolen) is None
+
+
+async def test_the_audit_is_listed_newest_first_in_pages(store):
+    for number in range(5):
+        await store.record(Entry("anna", "admin", "10.0.0.1", f"did {number}", "allowed"))
+    first = await store.audited(2)
+    assert [row["what"] for row in first] == ["did 4", "did 3"]
+    assert [row["what"] for row in await store.audited(9, first[-1]["seq"])] == ["did 2", "did 1", "did 0"]
+
+
+async def test_wrong_passwords_are_waited_for_longer_and_longer(store):
+    await user(store)
+    now = [0.0]
+    logins = PasswordLogins(store, lambda: now[0])
+    for _ in range(FREE_TRIES):
+        assert await logins.log_in("anna", "wrong", "10.0.0.1") is None
+    for name, address in (("anna", "10.0.0.2"), ("olga", "10.0.0.1")):
+        with pytest.raises(TooMany, match="try again in 1 s"):
+            await logins.log_in(name, "a long password", address)
+    now[0] += 1
+    assert await logins.log_in("anna", "a long password", "10.0.0.1") == Identity("anna", Role.ADMIN)
+    assert await logins.log_in("nobody", "a long password", "10.0.0.3") is None
+
+
+def test_no_pause_is_endless():
+    tries = Tries()
+    for _ in range(2000):
+        tries = after_wrong(tries, 0.0)
+    assert tries.until == LONGEST_WAIT
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * 1001])
+def test_a_password_has_a_length(password):
+    with pytest.raises(BadRequest, match="10 to 1000 characters"):
+        hashed(password)
+
+
+@pytest.mark.parametrize(("verb", "path", "body"), [
+    ("PUT", "/users/x", "{}"), ("PUT", "/users/x", '{"Role": "edge"}'), ("PUT", "/users/x", '{"Role": 7}'),
+    ("PUT", "/users/x", '{"Role": "admin", "Password": "short"}'), ("PUT", "/users/" + "x" * 101, '{"Role": "admin"}'),
+    ("POST", "/enrolments", '{"Name": ""}'), ("POST", "/enrolments", '{"Name": "a/b"}'), ("POST", "/enrolments", "["),
+    ("POST", "/enrolments", '{"Name": "a", "Hours": -1}'), ("POST", "/login", '{"Name": "x"}'), ("POST", "/login", ""),
+    ("POST", "/enrolments/redeem", '{"Code": "x", "Digest": "x"}'), ("POST", "/introspect", "7"),
+    ("GET", "/audit?limit=x", ""), ("GET", "/audit?before=1.5", ""), ("POST", "/audit", '{"Actor": "me"}'),
+    ("POST", "/tokens/rotate", '{"Digest": "ABC"}'),
+])  # fmt: skip
+async def test_bodies_that_say_nothing_are_answered_with_what_is_wrong(store, house, verb, path, body):
+    logins = PasswordLogins(store)
+    more = IdentityRoutes(store, logins, b"secret").routes()
+    repository = JobRepository(house.store, house.outbox_store, house.bus, house.clock, more=more)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app_of(repository, watch=Watch())), base_url="http://localhost/api/v1"
+    ) as client:
+        answer = await client.request(verb, path, content=body)
+        assert answer.status_code == 400, answer.text
+        assert answer.text.strip()
+        assert "short" not in answer.text
