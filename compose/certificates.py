@@ -37,23 +37,24 @@ def certificates(folder: Path, names: Iterable[str]) -> Certificates:
 
     The authority stays: who trusts it need not be told again. Raises ``OSError``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     found = Certificates(folder / "authority.pem", folder / "services.pem", folder / "services.key")
-    root_key = folder / "authority.key"
+    asked = set(names)
+    if _is_good(found, asked):
+        return found
+    root_key = folder / "private" / "authority.key"
+    root_key.parent.mkdir(parents=True, exist_ok=True)
     if not (found.authority.is_file() and root_key.is_file()):
         key = ec.generate_private_key(ec.SECP256R1())
         keep(root_key, _pem_of(key))
         keep(found.authority, _root(key).public_bytes(serialization.Encoding.PEM))
-    asked = set(names)
-    if not _is_good(found, asked):
-        root = x509.load_pem_x509_certificate(found.authority.read_bytes())
-        signer = serialization.load_pem_private_key(root_key.read_bytes(), None)
-        if not isinstance(signer, Key):
-            raise OSError(f"{root_key} is no key of ours: remove the folder {folder} to have new ones made")
-        key = ec.generate_private_key(ec.SECP256R1())
-        shown = _leaf(key, sorted(_own_names() | asked), root, signer).public_bytes(serialization.Encoding.PEM)
-        keep(found.key, _pem_of(key))
-        keep(found.certificate, shown + found.authority.read_bytes())
+    root = x509.load_pem_x509_certificate(found.authority.read_bytes())
+    signer = serialization.load_pem_private_key(root_key.read_bytes(), None)
+    if not isinstance(signer, Key):
+        raise OSError(f"{root_key} is no key of ours: remove the folder {folder} to have new ones made")
+    key = ec.generate_private_key(ec.SECP256R1())
+    shown = _leaf(key, sorted(_own_names() | asked), root, signer).public_bytes(serialization.Encoding.PEM)
+    keep(found.key, _pem_of(key))
+    keep(found.certificate, shown + found.authority.read_bytes())
     return found
 
 

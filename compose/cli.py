@@ -166,6 +166,29 @@ def pipelines(data: Data = None, port_offset: Offset = None, config: Config = No
 
 
 @app.command()
+def certificates(
+    copy_to: Annotated[Path | None, typer.Option(help="A folder for copies that a broker beside us may read")] = None,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Make or renew the gateway's certificates where they are needed; its services do the same when they start."""
+    from compose.access import access
+
+    settings = settings_from(data, None, config)
+    try:
+        mine = access(settings, "certificates")
+    except (OSError, ValueError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    for path in (mine.certificate, mine.key, mine.authority):
+        if path is not None and copy_to is not None:
+            copy = copy_to / path.name
+            copy.write_bytes(path.read_bytes())
+            copy.chmod(0o644)
+    console.print(str(mine.certificate) if mine.certificate else "nobody else can reach this gateway: none are needed")
+
+
+@app.command()
 def doctor(data: Data = None, port_offset: Offset = None, config: Config = None) -> None:
     """What is wrong with this set-up, and how to mend it."""
     from compose.doctor import examine, shown

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from compose.doctor_network import Finding, bus, services, stuck, tasks
-from compose.operate import running_here
+from compose.operate import as_running, running_here
 from compose.settings import Settings, without_password
 
 LOW_DISK = 2 * 2**30
@@ -27,7 +27,7 @@ Check = Callable[[Settings], list[Finding] | Awaitable[list[Finding]]]
 async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order of the data's way. A check that fails itself is a finding too."""
     found: list[Finding] = []
-    for check in (_python, _folders, _disk, _watching, _databases, _plugins, bus, services, tasks, stuck):
+    for check in (_python, _certificate, _folders, _disk, _watching, _databases, _plugins, bus, services, tasks, stuck):
         try:
             result = check(settings)
             found += await result if isinstance(result, Awaitable) else result
@@ -50,6 +50,22 @@ def shown(findings: list[Finding]) -> Table:
 def _python(_settings: Settings) -> list[Finding]:
     words = sys.version.split()[0]
     return [Finding("python", words, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")]
+
+
+def _certificate(settings: Settings) -> list[Finding]:
+    """How long the certificate is good that services here show."""
+    from compose.certificates import days_left
+
+    settings = as_running(settings)
+    if not settings.with_tls() or not _has(settings, *KEEPS_FILES, "job-repository"):
+        return []
+    shown = settings.security.certificate or (settings.security.folder or settings.data / "tls") / "services.pem"
+    if not shown.is_file():
+        return [Finding("certificate", f"{shown} is not there", "start the gateway, which makes it")]
+    left = days_left(shown)
+    return [
+        Finding("certificate", f"good for {left:.0f} days", "" if left > 30 else "restart the services, or renew it")
+    ]
 
 
 def _folders(settings: Settings) -> list[Finding]:

@@ -132,9 +132,9 @@ def enroll(
 
     settings = settings_of(data)
     port = PORTS["job-repository"] + max(settings.port_offset, 0)
-    where = address(gateway, "job-repository", port).rpartition(":")[0]
+    where = address(gateway, "job-repository", port)
     try:
-        member = asyncio.run(enrol(membership_file(settings), where, port, code))
+        member = asyncio.run(enrol(membership_file(settings), gateway, where, code))
     except (AppError, OSError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         raise typer.Exit(1) from None

@@ -30,7 +30,9 @@ def as_member(settings: Settings, member: Membership) -> Settings:
             f"edge.hostname is {settings.edge.hostname!r}, but this instrument was enrolled as {member.name!r}:"
             " remove the setting, or enrol it anew"
         )
-    gateway = settings.edge.gateway if settings.edge.gateway != usual.gateway else member.gateway
+    gateway = settings.edge.gateway
+    if gateway == usual.gateway or (gateway.startswith("http:") and member.gateway.startswith("https:")):
+        gateway = member.gateway
     edge = settings.edge.model_copy(update={"hostname": member.name, "gateway": gateway})
     return settings.model_copy(update={"edge": edge})
 

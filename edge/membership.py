@@ -59,19 +59,20 @@ def write(path: Path, membership: Membership) -> None:
     keep(path, json.dumps(asdict(membership)).encode())
 
 
-async def enrol(path: Path, gateway: str, port: int, code: str) -> Membership:
-    """Come in by a code from the gateway's administrator. It may be repeated with the same code if it fails midway.
+async def enrol(path: Path, gateway: str, url: str, code: str) -> Membership:
+    """Become a member of a gateway, whose job repository is at ``url``, by a code from its administrator. It may be
+    repeated with the same code if it fails midway.
 
     The code ends with the fingerprint of the gateway's own authority, if it has one: so nobody between the two can
     pretend to be the gateway. Raises ``Forbidden``, ``BadRequest``, ``Unavailable``.
     """
-    there = urlsplit(gateway)
+    there = urlsplit(url)
     if there.scheme not in ("http", "https") or not there.hostname:
         raise BadRequest(f"{gateway!r} is no address of a gateway, such as https://gateway.lab")
     if there.scheme == "http" and not is_near(there.hostname):
         raise BadRequest(f"{gateway} is not protected by TLS: use https://{there.hostname}")
     secret, _, mark = code.strip().partition("#")
-    authority = await _authority(gateway, port, mark) if mark else ""
+    authority = await _authority(url, mark) if mark else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".new")
     begun = read(aside)
@@ -79,7 +80,7 @@ async def enrol(path: Path, gateway: str, port: int, code: str) -> Membership:
     started = Membership(gateway, "", word, time.time(), authority)
     write(aside, started)  # the answer may be lost: then the same word is asked for again
     body = {"Code": secret, "Digest": digest_of(started.word)}
-    async with httpx.AsyncClient(base_url=f"{gateway}:{port}", verify=started.trust(), timeout=TIMEOUT) as client:
+    async with httpx.AsyncClient(base_url=url, verify=started.trust(), timeout=TIMEOUT) as client:
         answer = (await call(client, "POST", "/api/v1/enrolments/redeem", json=body)).json()
     member = replace(started, name=str(answer["Name"]))
     write(path, member)
@@ -87,16 +88,16 @@ async def enrol(path: Path, gateway: str, port: int, code: str) -> Membership:
     return member
 
 
-async def _authority(gateway: str, port: int, mark: str) -> str:
+async def _authority(url: str, mark: str) -> str:
     """The gateway's root, fetched from whoever answers there and believed for its fingerprint alone."""
-    async with httpx.AsyncClient(base_url=f"{gateway}:{port}", verify=False, timeout=TIMEOUT) as client:
+    async with httpx.AsyncClient(base_url=url, verify=False, timeout=TIMEOUT) as client:
         pem = (await call(client, "GET", "/api/v1/authority")).text
     try:
         found = sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
     except ValueError:
         found = ""
     if len(mark) < 32 or not found.startswith(mark.lower()):
-        raise Forbidden(f"who answers at {gateway} is not the gateway that this code was made by")
+        raise Forbidden(f"who answers at {url} is not the gateway that this code was made by")
     return pem
 
 

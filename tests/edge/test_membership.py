@@ -104,5 +104,5 @@ def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path, content):
 @pytest.mark.parametrize("where", ["http://gateway.lab", "gateway.lab", "ftp://gateway.lab", "https://", "file:///x"])
 async def test_words_do_not_travel_in_the_open(tmp_path, where):
     with pytest.raises(BadRequest, match=r"TLS|no address"):
-        await enrol(tmp_path / "membership.json", where, 1, "CODE")
+        await enrol(tmp_path / "membership.json", where, where, "CODE")
     assert list(tmp_path.iterdir()) == []

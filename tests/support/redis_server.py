@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -21,7 +22,8 @@ def free_port() -> int:
 class RedisServer:
     """Keeps what it has in an append-only file, so that a restart finds it; ``keeps=False`` forgets all."""
 
-    def __init__(self, *, keeps: bool = True) -> None:
+    def __init__(self, *, keeps: bool = True, more: Sequence[str] = ()) -> None:
+        self._more = more
         if shutil.which("redis-server") is None:
             raise AssertionError("redis-server is not installed: run make servers, or install your system's package")
         self.port = free_port()
@@ -36,7 +38,7 @@ class RedisServer:
         keeping = ["--appendonly", "yes", "--appendfsync", "always"] if self._keeps else ["--appendonly", "no"]
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            [*command, "--save", "", *keeping], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+            [*command, "--save", "", *keeping, *self._more], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
         )
         deadline = time.monotonic() + 20
         with self.client() as client:
@@ -44,6 +46,8 @@ class RedisServer:
                 try:
                     client.ping()
                     return
+                except redis.AuthenticationError:
+                    return  # it answers, and wants a password
                 except redis.ConnectionError:
                     assert self._process.poll() is None, "redis-server has ended"
                     assert time.monotonic() < deadline, "redis-server does not answer"
