@@ -3,10 +3,10 @@
 #
 # From a checkout of this project, in this folder:
 #
-#   .\install-edge.ps1 -Gateway http://gateway.lab -Hostname scope-1 -Folder D:\images -Output D:\results
+#   .\install-edge.ps1 -Gateway https://gateway.lab -Code CODE -Folder D:\images -Output D:\results
 param(
     [Parameter(Mandatory)] [string] $Gateway,
-    [Parameter(Mandatory)] [string] $Hostname,
+    [Parameter(Mandatory)] [string] $Code,
     [Parameter(Mandatory)] [string] $Folder,
     [Parameter(Mandatory)] [string] $Output,
     [string] $Package = "$PSScriptRoot\..\..",
@@ -31,7 +31,6 @@ log_json = true
 
 [edge]
 gateway = '$Gateway'
-hostname = '$Hostname'
 folders = ['$Folder']
 output = '$Output'
 "@
@@ -39,6 +38,8 @@ output = '$Output'
 [IO.File]::WriteAllText("$Home_\edge.toml", $settings)
 
 $program = "$Home_\venv\Scripts\cytobus.exe"
+# The code is what "cytobus edges invite" has printed at the gateway; it says what this instrument is called there.
+Invoke-Checked $program enroll $Gateway $Code --data "$Home_\data"
 Invoke-Checked nssm install cytobus-edge $program edge --config "$Home_\edge.toml" --data "$Home_\data"
 nssm set cytobus-edge AppStderr "$Home_\edge.log"
 nssm set cytobus-edge AppStdout "$Home_\edge.log"

@@ -8,8 +8,9 @@ import threading
 class Link:
     """Listens on an address and passes each connection on. Connections go one way only: to the gateway."""
 
-    def __init__(self, address: str, ports: dict[int, int]) -> None:
-        """``ports``: port to listen on -> port of this machine to which it leads."""
+    def __init__(self, address: str, ports: dict[int, int], target: str = "127.0.0.1") -> None:
+        """``ports``: port to listen on -> port of the target to which it leads."""
+        self._target = target
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._cut = False
@@ -45,7 +46,7 @@ class Link:
                 near.close()
                 continue
             try:
-                far = socket.create_connection(("127.0.0.1", target), timeout=5)
+                far = socket.create_connection((self._target, target), timeout=5)
             except OSError:
                 near.close()
                 continue

@@ -1,6 +1,9 @@
-"""Two hosts: the edge behind a network that lets connections out and none in."""
+"""Two hosts: the edge behind a network that lets connections out and none in; off the laptop, so everything is TLS and
+nobody is let in who is not known."""
 
 import os
+import re
+import socket
 import time
 
 import pytest
@@ -17,15 +20,26 @@ pytestmark = pytest.mark.compose
 def hosts(built, tmp_path):
     """The gateway, the edge, and the line between them: the address of the edge's way out, and nothing behind it."""
     name = f"cytobus-two-{os.getpid()}"
-    gateway = Deployment(tmp_path / "gateway", "gateway.yml", f"{name}-g", COMPOSE_PROFILES="redis,simulators")
     way_out = docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge").strip()
-    edge = Deployment(tmp_path / "edge", "edge.yml", f"{name}-e", GATEWAY_URL=f"http://{way_out}")
+    own = {f"{secret}_PASSWORD": f"own-{secret}" for secret in ("POSTGRES", "REDIS", "MQTT")}
+    own |= {"BIND_ADDRESS": way_out, "PUBLIC_NAME": way_out, "GATEWAY_SECRET": "0123456789abcdef" * 2}
+    gateway = Deployment(tmp_path / "gateway", "gateway.yml", f"{name}-g", COMPOSE_PROFILES="redis,simulators", **own)
+    edge = Deployment(tmp_path / "edge", "edge.yml", f"{name}-e", GATEWAY_URL=f"https://{way_out}")
     edge.ports = gateway.ports
     services = ("FILE_RECEIVER", "JOB_REPOSITORY", "TASK_LAUNCHER", "FILE_SENDER")
     names = ("file-receiver-gateway", "job-repository", "task-launcher", "file-sender-gateway")
-    link = Link(way_out, {PORTS[name]: gateway.ports[service] for service, name in zip(services, names, strict=True)})
+    ports = {PORTS[name]: gateway.ports[service] for service, name in zip(services, names, strict=True)}
+    link = Link(way_out, ports, way_out)
     try:
         gateway.up()
+        gateway.admit()
+        printed = gateway.compose(
+            "exec", "-T", "-e", "COLUMNS=400", "job-repository", *["cytobus", "edges", "invite", "scope-1"]
+        )
+        code = re.search(r"'(.+)'", printed)[1]
+        edge.up()
+        edge.compose("exec", "-T", "edge", "cytobus", "enroll", f"https://{way_out}", code)
+        edge.compose("restart", "edge")
         edge.up()
         yield gateway, edge, link
     finally:
@@ -34,8 +48,26 @@ def hosts(built, tmp_path):
         link.close()
 
 
+def strangers_stay_outside(gateway: Deployment) -> None:
+    word, gateway.word = gateway.word, "nonsense"
+    for port, path in [
+        ("JOB_REPOSITORY", "/api/v1/job"),
+        ("TASK_LAUNCHER", "/api/v1/task"),
+        ("FILE_SENDER", "/metrics"),
+    ]:
+        assert gateway.ask("GET", port, path).status_code == 401
+    assert gateway.ask("GET", "FILE_RECEIVER", "/api/v1/health").json()["state"] == "ok"
+    gateway.word = word
+    with (
+        socket.create_connection((gateway.address, gateway.ports["MQTT"]), timeout=10) as plain,
+        gateway.trust().wrap_socket(plain, server_hostname=gateway.address) as secure,
+    ):
+        assert secure.version() in ("TLSv1.2", "TLSv1.3")
+
+
 def test_files_come_back_though_nobody_can_reach_the_edge(hosts):
     gateway, edge, link = hosts
+    strangers_stay_outside(gateway)
     (first,) = gateway.ask("GET", "TASK_LAUNCHER", "/api/v1/task").json()
     gateway.ask("DELETE", "TASK_LAUNCHER", f"/api/v1/task/{first['Id']}")
     gateway.add_task("only-file", ".dat")
