@@ -7,8 +7,9 @@ BIN := $(VENV)/Scripts
 endif
 DATA ?= data
 ARGS ?=
+LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
-.PHONY: run test servers test-heavy test-compose faults faults-long test-train lint types bench train clean
+.PHONY: run test servers test-heavy test-compose faults faults-long lock audit test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
@@ -31,6 +32,15 @@ faults: $(VENV)/ready-test
 
 faults-long: $(VENV)/ready-test
 	$(BIN)/python -m tests.faults --machines 2 --faults 10000 $(ARGS)
+
+# What goes into the images, with the hash of each file; anew with newer versions: make lock.
+lock: $(VENV)/ready-test
+	$(BIN)/uv pip compile $(LOCK) --extra bus --extra otel -o compose/locked/edge.txt
+	$(BIN)/uv pip compile $(LOCK) --extra gateway --extra pipelines --extra otel -o compose/locked/all.txt
+
+# Asks the advisory database about all that goes into the images; needs the internet.
+audit: $(VENV)/ready-test
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r compose/locked/all.txt
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train
 	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py $(ARGS)

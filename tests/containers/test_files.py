@@ -5,9 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.containers.deployment import EXAMPLE, HERE
 
@@ -94,3 +97,22 @@ def test_every_container_of_ours_is_an_ordinary_user_without_rights_or_a_way_to_
         assert service["user"].split(":")[0] not in ("0", "root"), name
         assert "no-new-privileges:true" in service["security_opt"], name
         assert int(service["mem_limit"]) > 0, name
+
+
+@pytest.mark.parametrize(("file", "extras"), [
+    ("all.txt", ("bus", "gateway", "pipelines", "otel")), ("edge.txt", ("bus", "otel")),
+])  # fmt: skip
+def test_what_goes_into_the_images_is_pinned_by_its_hash_and_is_what_the_project_asks_for(file, extras):
+    lines = (HERE / "compose" / "locked" / file).read_text().replace("\\\n", "").splitlines()
+    pinned = {}
+    for line in lines:
+        assert line.count("--hash=sha256:") > 0, line
+        one = Requirement(line.partition(" --hash")[0])
+        (version,) = one.specifier
+        assert version.operator == "=="
+        pinned[canonicalize_name(one.name)] = version.version
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(name for extra in extras for name in project["optional-dependencies"][extra])]
+    for one in map(Requirement, asked):
+        if one.name != "cytobus":
+            assert pinned[canonicalize_name(one.name)] in one.specifier, f"{one}: run make lock"
