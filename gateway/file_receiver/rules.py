@@ -3,7 +3,7 @@
 from contracts.disk import bare_name
 from contracts.errors import BadRequest, Conflict
 from contracts.models import FINAL, Job, State
-from contracts.rules import RANK
+from contracts.states import RANK
 
 PARTS = ".uploads"
 """The folder of unfinished uploads, below the folder for the files."""
