@@ -50,6 +50,11 @@ async def on_http_error(_request: Request, problem: Exception) -> Response:
     return error(problem.detail, problem.status_code)
 
 
+def actor(request: Request) -> str:
+    """Who asks, for the history of what he changes."""
+    return str(request.scope.get("actor") or "operator")
+
+
 async def body_of(request: Request, limit: int = 16 * 2**20) -> bytes:
     """The whole body of a small request. Raises ``BadRequest`` beyond ``limit`` bytes or when it breaks off."""
     parts: list[bytes] = []

@@ -22,6 +22,11 @@ def awaited(job: Job) -> bool:
     return True
 
 
+def came_in_vain(job: Job) -> bool:
+    """Whether a file that has just arrived is not to be kept: its job was cancelled before."""
+    return job.state is State.CANCELLED and job.held_state in (State.CREATED, State.SENDING)
+
+
 def folder_in(text: str) -> str:
     """A sub-folder as the sender names it, levels joined by ``/``, '' for none. Raises ``BadRequest``."""
     levels = [bare_name(level) for level in text.split("/")] if text else []
