@@ -152,7 +152,7 @@ class FileReceiver:
             return Response(status_code=204, headers=self._progress(part))
 
     async def _check_wanted(self, part: Part) -> None:
-        """Raises ``NotFound`` for an upload whose job was cancelled meanwhile: creating it anew, its sender hears why."""
+        """Raises ``NotFound`` where the job was cancelled meanwhile: creating the upload anew, its sender hears why."""
         job = await self._jobs.get(part.upload.job_id)
         if job.state is State.CANCELLED:
             await self._forget(part)
