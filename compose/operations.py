@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import httpx
 import typer
@@ -9,7 +10,7 @@ import typer
 from compose.operate import Data, ask, console, jobs_app, states_of, tasks_app
 from contracts.client import call
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids of jobs; or choose them by the options")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Ids of jobs; or choose them by the options")]
 States = Annotated[str, typer.Option("--state", help="Only jobs in these states, joined by commas")]
 TaskId = Annotated[str, typer.Option("--task", help="Only jobs of this task")]
 Pipeline = Annotated[str, typer.Option("--pipeline", help="Only jobs of this pipeline")]
@@ -107,9 +108,7 @@ async def _tell(
 @tasks_app.command("apply")
 def apply(
     task: Annotated[str, typer.Argument(help="The task's id")],
-    state: Annotated[
-        str, typer.Option(help="unmatched, complete, failed, quarantined, joined by commas")
-    ] = "unmatched",
+    state: Annotated[str, typer.Option(help="unmatched, complete, failed, quarantined; by commas")] = "unmatched",
     since: Annotated[str, typer.Option(help="Only files registered since: 2026-11-01, or 2026-11-01T08:30")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many jobs it would be")] = False,
     reason: Reason = "",
@@ -133,10 +132,11 @@ def _nanoseconds(text: str) -> int:
 
 async def _apply(client: httpx.AsyncClient, task: str, body: dict[str, Any]) -> tuple[int, int, int]:
     looked = wanted = applied = shown = 0
+    path = f"/api/v1/task/{quote(task, safe='')}/apply"
     after: int | None = None
     while True:
         cursor = {"After": after} if after is not None else {}
-        answer = (await call(client, "POST", f"/api/v1/task/{task}/apply", json=body | cursor)).json()
+        answer = (await call(client, "POST", path, json=body | cursor)).json()
         looked, wanted, applied = looked + answer["Looked"], wanted + answer["Wanted"], applied + answer["Applied"]
         for trouble in answer["Troubles"][: SHOWN - shown]:
             shown += 1

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, transfer, web
 from contracts.condition import Condition
 from contracts.disk import bare_name
-from contracts.errors import AppError, BadRequest, Conflict, NotFound, error_of
+from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailable, error_of
 from contracts.events import InputDelivered
 from contracts.models import SHA256, Job, Owner, State
 from contracts.ports import Jobs
@@ -152,8 +152,14 @@ class FileReceiver:
             return Response(status_code=204, headers=self._progress(part))
 
     async def _check_wanted(self, part: Part) -> None:
-        """Raises ``NotFound`` where the job was cancelled meanwhile: creating the upload anew, its sender hears why."""
-        job = await self._jobs.get(part.upload.job_id)
+        """Raises ``NotFound`` where the job was deleted or cancelled meanwhile; who then begins anew, hears why."""
+        try:
+            job = await self._jobs.get(part.upload.job_id)
+        except Unavailable:
+            return  # the bytes can come while the repository is away
+        except NotFound:
+            await self._forget(part)
+            raise
         if job.state is State.CANCELLED:
             await self._forget(part)
             raise NotFound(f"upload {part.upload.id} is gone: {job.reason}")

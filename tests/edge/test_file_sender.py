@@ -7,9 +7,11 @@ import httpx
 import pytest
 
 from contracts.errors import Unavailable
+from contracts.events import JobCancelled, JobReleased
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, State
 from edge.data_organizer.rules import input_file, job_id_of
+from edge.data_organizer.service import DataOrganizer
 from edge.file_sender.service import FileSender
 from edge.file_watcher.looking import signature_of
 from edge.rows import FileState, Sighting, Step
@@ -130,6 +132,35 @@ async def test_a_released_job_is_sent_again(journal, jobs, sender, inbox):
         jobs.jobs[row.job_id] = jobs.jobs[row.job_id].evolve(state=State.SENDING)
         await eventually(lambda: jobs.jobs[row.job_id].state is State.RECEIVED)
         await in_state(journal, row, "sent")
+
+
+async def test_a_file_whose_job_was_cancelled_is_not_sent_and_is_sent_once_it_is_released(journal, jobs, sender, inbox):
+    row = await registered(journal, jobs, inbox, "a.tif")
+    other = await registered(journal, jobs, inbox, "b.tif")
+    await jobs.report([JobCancelled(job_id=row.job_id, by="operator")])
+    organizer = DataOrganizer(journal, jobs, NoTasks(), roots=[str(inbox)], every=0.05)
+    async with sender.running(), organizer.running():
+        await in_state(journal, other, "sent")
+        await in_state(journal, row, "done", "cancelled")
+        assert jobs.jobs[row.job_id].state is State.CANCELLED
+        await jobs.report([JobReleased(job_id=row.job_id, by="operator")])
+        await in_state(journal, row, "sent")
+    assert jobs.jobs[row.job_id].state is State.RECEIVED
+
+
+class NoTasks:
+    async def match(self, jobs):
+        raise AssertionError("nothing new is to be registered")
+
+
+async def test_jobs_to_be_sent_again_are_found_behind_many_that_wait_or_that_nobody_has(journal, jobs, sender, inbox):
+    for n in range(1000):
+        jobs.jobs[f"foreign-{n}"] = Job(id=f"foreign-{n}", state=State.SENDING, origin_host="oem")
+    row = await registered(journal, jobs, inbox, "a.tif")
+    await journal.step([Step(row.id, FileState.REGISTERED, FileState.DONE, outcome="unmatched")])
+    async with sender.running():
+        await in_state(journal, row, "sent")
+    assert jobs.jobs[row.job_id].state is State.RECEIVED
 
 
 async def test_the_contracts_answers_to_data_to_handle(journal, jobs, sender, inbox, ask):
