@@ -46,6 +46,10 @@ class Unavailable(AppError):
     retry = True
 
 
+class Away(Unavailable):
+    """A peer or a database does not answer at all: that is nothing of the thing in hand, and ends for all at once."""
+
+
 class Full(Unavailable):
     """There is no room for the data now; nothing was taken."""
 

@@ -8,7 +8,7 @@ from contracts.states import enter
 MOST_ROUNDS = 20
 """So many earlier ends a job remembers; files of still earlier ones lie in the archive under the job's id."""
 APART = 1_000_000
-"""ns between the beginnings of two rounds at least, whatever the clock does: names in the archive are told apart by it."""
+"""ns between the beginnings of two rounds at least, whatever the clock does: names in the archive differ by it."""
 GIVEN_UP = (State.FAILED, State.QUARANTINED)
 APPLICABLE = (State.UNMATCHED, State.COMPLETE, *GIVEN_UP)
 """States of jobs to which a task may be applied."""

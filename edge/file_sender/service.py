@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import gojson, meters, steps, web
 from contracts.desk import Desk, pause_after
-from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Unavailable, error_of
+from contracts.errors import AppError, Away, BadRequest, Conflict, Full, NotFound, Unavailable, error_of
 from contracts.events import StepFailed, TransferStarted
 from contracts.models import Job, State, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
@@ -85,7 +85,7 @@ class FileSender:
     async def _registered(self, limit: int) -> list[Row]:
         if asyncio.get_running_loop().time() < self._away_until:
             # One file has found the gateway away; the others need not all find out for themselves.
-            raise Unavailable(self._away)
+            raise Away(self._away)
         return await self._journal.waiting(FileState.REGISTERED, limit)
 
     async def _send(self, row: Row) -> None:
@@ -118,7 +118,7 @@ class FileSender:
             steps.note("sent to the gateway", row.job_id, row.path.as_posix())
 
     def _note_away(self, error: Unavailable) -> None:
-        if not isinstance(error, Full) and not isinstance(error.__cause__, httpx.RequestError):
+        if not isinstance(error, Full | Away):
             # It is about this file alone; the others are not to wait.
             return
         self._failures += 1

@@ -94,16 +94,12 @@ async def test_a_job_that_is_processed_again_loses_nothing_of_what_was_archived_
     await house.store.apply([s.requested(**more), report, s.confirmed(outputs=(again,))])
     second = await deliver(house)
     assert second.state is State.COMPLETE
-    names = [job.pipeline_details.output_files[0].archive_name for job in (first, second)]
-    assert [content_of(name) for name in names] == [b"first", b"second"]
+    files = [job.pipeline_details.output_files[0] for job in (first, second)]
+    assert [content_of(file) for file in files] == [b"first", b"second"]
     (before,) = second.earlier
-    assert before.pipeline_details.output_files[0].archive_name == names[0]
-    assert content_of(before.input_file.archive_name) == b"pixels"
+    assert before.pipeline_details.output_files[0] == files[0]
+    assert content_of(before.input_file) == b"pixels"
     assert before.input_file.archive_name != second.input_file.archive_name
-
-
-def content_of(name: str) -> bytes:
-    return Path(name).read_bytes()
 
 
 async def test_an_output_that_is_gone_is_404(house, call):
@@ -181,7 +177,7 @@ async def test_outputs_of_one_name_from_two_folders_are_both_kept(house):
     assert [content_of(file) for file in files] == [b"1", b"2"]
 
 
-def content_of(file: OutputFile) -> bytes:
+def content_of(file: InputFile | OutputFile) -> bytes:
     return Path(file.archive_name).read_bytes()
 
 
