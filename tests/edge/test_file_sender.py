@@ -1,12 +1,15 @@
 """The file sender against the real file receiver of the gateway."""
 
+import hashlib
 import json
+import socket
 import time
 
 import httpx
 import pytest
 
-from contracts.errors import Unavailable
+from contracts.desk import LONGEST_AWAY
+from contracts.errors import Away, Unavailable
 from contracts.events import JobCancelled, JobReleased
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, State
@@ -17,6 +20,7 @@ from edge.file_watcher.looking import signature_of
 from edge.rows import FileState, Sighting, Step
 from gateway.file_receiver.service import FileReceiver
 from tests.support.jobs import FakeJobs
+from tests.support.serving import listening
 from tests.support.waiting import eventually
 
 
@@ -39,8 +43,6 @@ def sender(journal, jobs, gateway, ask, inbox) -> FileSender:
 
 async def registered(journal, jobs, inbox, name, content=b"pixels", folder=""):
     """A file whose job waits to be sent."""
-    import hashlib
-
     path = inbox / folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -52,6 +54,14 @@ async def registered(journal, jobs, inbox, name, content=b"pixels", folder=""):
     jobs.jobs[job.id] = job.evolve(state=State.SENDING)
     await journal.step([Step(row.id, FileState.HASHED, FileState.REGISTERED)])
     return row
+
+
+async def hashed(journal, inbox, name, content=b"pixels"):
+    """A file that was read, and whose job is not registered yet."""
+    (inbox / name).write_bytes(content)
+    (row,) = await journal.sight([Sighting(str(inbox), "", name, signature_of((inbox / name).stat()))])
+    sha256 = hashlib.sha256(content).hexdigest()
+    return await journal.hashed(row, sha256, job_id_of("oem", str(inbox), name, sha256))
 
 
 async def in_state(journal, row, state, outcome="") -> None:
@@ -123,6 +133,42 @@ async def test_a_gateway_that_is_away_is_waited_for(journal, jobs, gateway, inbo
             for row in rows:
                 await in_state(journal, row, "sent")
             assert sender.desks[0].trouble == ""
+
+
+async def test_when_the_gateway_is_back_all_that_waited_is_registered_and_sent_within_moments(journal, inbox, tmp_path):
+    """However long it was away: over a real line, whose far end is shut and opened."""
+    jobs = FakeJobs()
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway")
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n])) for n in range(12)]
+    new = await hashed(journal, inbox, "new.tif")
+    jobs.down = Away("no way to the job repository")
+    tries = []
+    report = jobs.report
+
+    async def counted(facts):
+        tries.append(len(facts))
+        return await report(facts)
+
+    jobs.report = counted
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        sender = FileSender(journal, jobs, client, time.time_ns, roots=[str(inbox)], every=3600)
+        organizer = DataOrganizer(journal, jobs, AllTasks(), roots=[str(inbox)], every=3600)
+        async with sender.running(), organizer.running():
+            await eventually(lambda: len(tries) >= 6, seconds=30)
+            jobs.down = None
+            async with listening(receiver, port):
+                deadline = time.monotonic() + 2 * LONGEST_AWAY + 3
+                for row in [*rows, new]:
+                    await in_state(journal, row, "sent")
+                assert time.monotonic() < deadline
+
+
+class AllTasks:
+    async def match(self, jobs):
+        return [True] * len(jobs)
 
 
 async def test_a_released_job_is_sent_again(journal, jobs, sender, inbox):
