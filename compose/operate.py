@@ -21,7 +21,6 @@ from compose.membership import as_member, membership, of_edge
 from compose.settings import Settings, address
 from contracts.client import HttpJobs, call
 from contracts.errors import AppError
-from contracts.events import JobReleased
 from contracts.hosting import PORTS
 from contracts.identity import COMMAND
 from contracts.models import FINAL, Job, State, Verification
@@ -162,7 +161,7 @@ def list_jobs(
     data: Data = None,
 ) -> None:
     """Jobs, newest first."""
-    query = _query(state, name, limit)
+    query = JobQuery(states=states_of(state), name_contains=name or None, limit=limit)
     page = ask(data, "job-repository", lambda client: HttpJobs(client).find(query))
     table = Table("id", "file", "state", "owner", "status", "results", "error")
     for job in page.jobs:
@@ -174,12 +173,12 @@ def list_jobs(
         console.print(f"more than {limit}; narrow with --state or --name, or raise --limit")
 
 
-def _query(state: str, name: str, limit: int) -> JobQuery:
+def states_of(text: str) -> tuple[State, ...]:
+    """States named on the command line, joined by commas. Ends the program with the possible ones for any other."""
     try:
-        states = tuple(State(word.strip()) for word in state.split(",") if word.strip())
+        return tuple(State(word.strip()) for word in text.split(",") if word.strip())
     except ValueError as error:
         raise typer.BadParameter(f"{error}; states are {', '.join(State)}", param_hint="--state") from None
-    return JobQuery(states=states, name_contains=name or None, limit=limit)
 
 
 @jobs_app.command("show")
@@ -197,18 +196,6 @@ def show_job(job_id: JobId, data: Data = None) -> None:
         when = datetime.fromtimestamp(line["At"] / 1e9).astimezone().isoformat(" ", "milliseconds")
         table.add_row(when, line["By"], line["What"], line["To"], line["Why"])
     console.print(table)
-
-
-@jobs_app.command("release")
-def release(job_id: JobId, data: Data = None) -> None:
-    """Let a failed or quarantined job try again where it stood."""
-    fact = JobReleased(job_id=job_id, by="operator")
-    (verdict,) = ask(data, "job-repository", lambda client: HttpJobs(client).report([fact]))
-    if verdict.error:
-        console.print(f"[red]{verdict.error}[/red]")
-        raise typer.Exit(1)
-    assert verdict.job is not None
-    console.print(f"{job_id} is {verdict.job.state}")
 
 
 @jobs_app.command("accept")

@@ -1,20 +1,25 @@
 """Wires the runner of pipelines."""
 
+import logging
 import time
 
-from compose.settings import Settings
+from compose.settings import PipelineSettings, Settings
 from contracts.ports import Bus, Jobs
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
-from pipelines.workers import Workers, one_thread
+from pipelines.workers import Limits, Workers, one_thread
+
+log = logging.getLogger(__name__)
 
 
 def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Runner:
     """The runner of all installed pipelines, which are loaded in each worker process beforehand."""
     wanted = settings.pipelines.topics
     plugins = {topic: plugin for topic, plugin in installed().items() if not wanted or topic in wanted}
+    general, own = limits_of(settings.pipelines)
+    for topic in own.keys() - plugins.keys():
+        log.warning("setting pipelines.limits.%s: no such pipeline runs here; there are %s", topic, sorted(plugins))
     size = settings.workers()
-    memory = settings.pipelines.memory_mb * 2**20 or None
     environment = one_thread(settings.inference_threads)
     environment["CYTOBUS_INFERENCE_THREADS"] = str(settings.inference_threads)
     preload = tuple(plugin.plugin for plugin in plugins.values() if not plugin.error)
@@ -22,11 +27,26 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
         jobs,
         registrar,
         plugins,
-        Workers(size, preload=preload, memory_bytes=memory, environment=environment),
+        Workers(size, preload=preload, memory_bytes=general.memory_bytes, environment=environment),
         bus,
         time.time_ns,
         worker=settings.worker_name(),
         size=size,
         lease_seconds=settings.pipelines.lease_seconds,
-        timeout_seconds=settings.pipelines.timeout_seconds,
+        limits=general,
+        own_limits=own,
     )
+
+
+def limits_of(mine: PipelineSettings) -> tuple[Limits, dict[str, Limits]]:
+    """The limits of all pipelines, and of those that have their own."""
+    general = Limits(mine.timeout_seconds, mine.memory_mb * 2**20 or None, mine.attempts)
+    own = {
+        topic: Limits(
+            general.timeout if one.timeout_seconds is None else one.timeout_seconds,
+            general.memory_bytes if one.memory_mb is None else one.memory_mb * 2**20 or None,
+            general.attempts if one.attempts is None else one.attempts,
+        )
+        for topic, one in mine.limits.items()
+    }
+    return general, own

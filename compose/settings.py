@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from compose.machine import fitting_workers
 from contracts.hosting import PORTS
+from contracts.states import MAX_FAILURES
 
 CONFIG_FILE = "CYTOBUS_CONFIG"
 """Environment variable that names the TOML file; without it ``cytobus.toml`` in the working folder is read."""
@@ -85,6 +86,15 @@ class GatewaySettings(Part):
     """How long a pipeline that only speaks the contract may be silent before it is told again."""
 
 
+class PipelineLimits(Part):
+    """Limits of one pipeline; those that are not given are the general ones."""
+
+    timeout_seconds: float | None = Field(default=None, gt=0)
+    memory_mb: int | None = Field(default=None, ge=1)
+    attempts: int | None = Field(default=None, ge=1, le=100)
+    """So many failed runs of a job, and it goes to quarantine."""
+
+
 class PipelineSettings(Part):
     """The pipelines' side."""
 
@@ -100,6 +110,10 @@ class PipelineSettings(Part):
     memory_mb: int = Field(default=0, ge=0)
     """Address space of a worker process at most; 0: no limit."""
     lease_seconds: float = Field(default=60.0, gt=0)
+    attempts: int = Field(default=MAX_FAILURES, ge=1, le=100)
+    """So many failed runs of a job, and it goes to quarantine."""
+    limits: dict[str, PipelineLimits] = {}
+    """Of single pipelines, by topic."""
 
 
 class SecuritySettings(Part):

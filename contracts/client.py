@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from contracts.errors import Unavailable, error_of
+from contracts.errors import Away, error_of
 from contracts.events import FACTS, VERDICTS, Fact, Verdict
 from contracts.listing import params_of
 from contracts.models import Job
@@ -15,17 +15,20 @@ from contracts.ports import JobQuery, Page
 
 JOBS = TypeAdapter(list[Job])
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+AWAY = (502, 503, 504)
+"""Statuses of a repository that cannot work now, or of a proxy before one that is away."""
 
 
 async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> httpx.Response:
-    """A request whose failure is one of our errors: ``Unavailable`` when nobody answers."""
+    """A request whose failure is one of our errors: ``Away`` when nobody answers."""
     try:
         response = await client.request(method, path, **options)
     except httpx.HTTPError as error:
         where = f"{str(client.base_url).rstrip('/')}{path}"
-        raise Unavailable(f"{method} {where}: {error or type(error).__name__}") from None
+        raise Away(f"{method} {where}: {error or type(error).__name__}") from None
     if response.status_code >= 400:
-        raise error_of(response.status_code, response.text.strip() or f"{method} {path}: {response.status_code}")
+        words = response.text.strip() or f"{method} {path}: {response.status_code}"
+        raise Away(words) if response.status_code in AWAY else error_of(response.status_code, words)
     return response
 
 

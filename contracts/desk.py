@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from contracts.correlation import correlation, id_of
-from contracts.errors import AppError
+from contracts.errors import AppError, Away
 from contracts.tracing import span
 
 T = TypeVar("T")
@@ -21,9 +21,15 @@ LOOK_AHEAD = 4
 log = logging.getLogger(__name__)
 GAP = 0.01
 """Seconds between two looks at least: under load, one look then serves many wake-ups."""
+LONGEST_AWAY = 2.0
+"""Seconds between two tries of a peer that is away at most (and a moment more by chance)."""
 
 
-def pause_after(failures: int, *, first: float = 0.2, longest: float = 30.0, chance: float) -> float:
+LONGEST = 30.0
+"""Seconds that a thing which fails again and again is left alone at most (and a moment more by chance)."""
+
+
+def pause_after(failures: int, *, first: float = 0.2, longest: float = LONGEST, chance: float) -> float:
     """Seconds to wait after so many failures in a row: doubling, with full jitter (``chance`` in 0…1).
 
     Source: M. Brooker, "Exponential Backoff and Jitter" (2015).
@@ -38,7 +44,8 @@ class Desk(Generic[T]):
     ``look(n)`` gives up to n waiting things, oldest first; ``name_of`` tells them apart. A thing in hand is
     not handed out twice. With ``exclusive``, what a look has given no other look gives (a claim), so it asks
     for no more than there are hands. ``handle`` must itself see to it that what it cannot do stops waiting (a fact, a
-    back-off); if it raises nevertheless, the thing is left alone for a growing while.
+    back-off); if it raises nevertheless, the thing is left alone for a growing while. Where a peer is away (``Away``,
+    or a look that fails) this is a short while only, and once anything succeeds, all that waited for it is tried.
     """
 
     def __init__(
@@ -51,14 +58,18 @@ class Desk(Generic[T]):
         slots: int = 8,
         every: float = 5.0,
         exclusive: bool = False,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
         self._look, self._handle, self._name_of = look, handle, name_of
         self._slots, self._every, self._exclusive = slots, every, exclusive
+        self._chance = chance
         self._wake = asyncio.Event()
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, int] = {}
         self._resting: dict[str, float] = {}
+        self._away: set[str] = set()
+        self._doubtful: set[str] = set()
         self._backlog: deque[T] = deque()
         self._looked = -GAP
         self._stopping = False
@@ -104,7 +115,8 @@ class Desk(Generic[T]):
             except AppError as error:
                 failures += 1
                 self.trouble = str(error)
-                pause = min(pause, pause_after(failures, longest=self._every, chance=random.random()))
+                longest = min(self._every, LONGEST_AWAY)
+                pause = min(pause, pause_after(failures, longest=longest, chance=self._chance()))
                 log.warning("%s: cannot look for work: %s", self.name, error)
             except Exception as error:
                 failures += 1
@@ -148,7 +160,16 @@ class Desk(Generic[T]):
         skip = self._in_hand.keys() | self._resting.keys()
         found = await self._look(free if self._exclusive else LOOK_AHEAD * self._slots + len(skip))
         self._backlog.extend(thing for thing in found if self._name_of(thing) not in skip)
+        if self.trouble:
+            self._back()
         return bool(self._backlog)
+
+    def _back(self) -> None:
+        """What was away is there, it seems: nothing rests for its sake any longer."""
+        if self._away:
+            self._resting = {name: until for name, until in self._resting.items() if name not in self._away}
+            self._away.clear()
+            self._wake.set()
 
     def _take(self, thing: T) -> None:
         name = self._name_of(thing)
@@ -162,10 +183,16 @@ class Desk(Generic[T]):
                 await self._handle(thing)
             self.handled += 1
             self._failures.pop(name, None)
+            self._doubtful.discard(name)
+            self._doubtful |= self._away  # should they fail again, it is their own doing
+            self._back()
         except Exception as error:
             self.failed += 1
             failures = self._failures[name] = self._failures.get(name, 0) + 1
-            pause = pause_after(failures, chance=random.random())
+            away = isinstance(error, Away) and name not in self._doubtful
+            pause = pause_after(failures, longest=LONGEST_AWAY if away else LONGEST, chance=self._chance())
+            if away:
+                self._away.add(name)
             self._resting[name] = asyncio.get_running_loop().time() + pause
             if isinstance(error, AppError):
                 log.warning("%s: %s: %s; again in %.1f s", self.name, name, error, pause)

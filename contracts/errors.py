@@ -46,7 +46,11 @@ class Unavailable(AppError):
     retry = True
 
 
-class Unauthorized(Unavailable):
+class Away(Unavailable):
+    """A peer or a database does not answer at all: that is nothing of the thing in hand, and ends for all at once."""
+
+
+class Unauthorized(Away):
     """It is not known who asks. Nothing is lost by that: the same request will do once it is."""
 
     status = 401

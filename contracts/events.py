@@ -77,6 +77,8 @@ class PipelineRequested(Reported):
     output_host: str
     output_folder: str
     parameters: Mapping[str, str] = Field(default_factory=dict)
+    task_version: int = 0
+    """The task's ``last_updated``."""
     lease_until: int = 0
     """When to tell it again if nobody has taken the job (ns since the epoch); 0: never."""
     launch: str = ""
@@ -154,6 +156,8 @@ class StepFailed(Reported):
     """Who failed, where the step is leased: once another holds the lease, nobody minds."""
     lease: int | None = None
     """Until when the lease lasted that is complained of (ns): once there is another, nobody minds."""
+    tries: int = 0
+    """So many failed tries of this step end in quarantine; 0: as many as usual."""
 
 
 class WorkerReleased(Reported):
@@ -164,9 +168,34 @@ class WorkerReleased(Reported):
 
 
 class JobReleased(Reported):
-    """An operator lets a job out of quarantine, or has a failed one tried again."""
+    """An operator lets a job out of quarantine, or has a failed or cancelled one tried again."""
 
     kind: Literal["job-released"] = "job-released"
+    reason: str = ""
+
+
+class JobRetried(Reported):
+    """An operator wants a job looked at now: its back-off or a silent pipeline is not waited for any longer."""
+
+    kind: Literal["job-retried"] = "job-retried"
+    reason: str = ""
+
+
+class JobCancelled(Reported):
+    """An operator ends a job that is on its way."""
+
+    kind: Literal["job-cancelled"] = "job-cancelled"
+    reason: str = ""
+
+
+class TaskApplied(Reported):
+    """An operator wants a job that has ended processed by a task, at the version that the task has now."""
+
+    kind: Literal["task-applied"] = "task-applied"
+    task_id: str
+    version: int
+    """The task's ``last_updated``: each version is applied to a job once."""
+    reason: str = ""
 
 
 Fact = (
@@ -185,6 +214,9 @@ Fact = (
     | StepFailed
     | WorkerReleased
     | JobReleased
+    | JobRetried
+    | JobCancelled
+    | TaskApplied
 )
 
 FACTS: TypeAdapter[list[Fact]] = TypeAdapter(list[Annotated[Fact, Field(discriminator="kind")]])

@@ -46,9 +46,10 @@ class State(StrEnum):
     UNMATCHED = "unmatched"
     FAILED = "failed"
     QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
 
 
-FINAL = frozenset({State.COMPLETE, State.UNMATCHED, State.FAILED, State.QUARANTINED})
+FINAL = frozenset({State.COMPLETE, State.UNMATCHED, State.FAILED, State.QUARANTINED, State.CANCELLED})
 
 
 class Owner(StrEnum):
@@ -109,6 +110,7 @@ class Trouble(StrEnum):
     PUBLISH = "failed to publish message to message bus"
     ARCHIVE = "failed to archive file"
     WRITE = "failed to write file"
+    CANCELLED = "the job was cancelled"  # a text of our own
 
 
 class Verification(IntEnum):
@@ -157,8 +159,8 @@ class OutputFile(Model):
 
 class PipelineDetails(Model):
     """What was asked of a pipeline and what it answered. ``pipeline_id`` (its topic), ``output_folder``,
-    ``parameters`` and ``launch`` extend the contract: they are what this job was launched with, whatever becomes of
-    the task, and which launch it was."""
+    ``parameters``, ``launch`` (which launch of the job it was) and ``task_version`` (the task's ``last_updated``)
+    extend the contract: they are what this job was launched with, whatever becomes of the task."""
 
     task_id: Text = ""
     status: Text = ""
@@ -170,10 +172,27 @@ class PipelineDetails(Model):
     output_folder: Text = ""
     parameters: Mapping[str, str] | None = None
     launch: Text = ""
+    task_version: int = 0
+
+
+class Round(Model):
+    """How a job ended once, before a task was applied to it again; its archived files are named in it."""
+
+    state: State = Field(default=State.COMPLETE, strict=False)
+    ended: int = 0
+    """ns since the epoch"""
+    input_file: InputFile = InputFile()
+    pipeline_details: PipelineDetails = PipelineDetails()
+    verification: int = 0
 
 
 class Job(Model):
-    """One input file on its way through one pipeline. Fields after ``verification`` extend the contract."""
+    """One input file on its way through one pipeline. Fields after ``verification`` extend the contract.
+
+    ``attempts`` only grows, so that it tells each run of the job from all others; of these an operator has forgiven
+    ``forgiven``. ``applied_task`` and ``applied_version`` name the task that an operator last applied to it, ``begun``
+    when (ns), and ``earlier`` what had become of it before.
+    """
 
     id: Text = ""
     owner: Text = ""
@@ -195,6 +214,11 @@ class Job(Model):
     lease_until: int = 0
     held_state: State | None = Field(default=None, strict=False)
     previewed: bool = True
+    forgiven: int = 0
+    applied_task: Text = ""
+    applied_version: int = 0
+    begun: int = 0
+    earlier: tuple[Round, ...] = Field(default=(), strict=False)
 
 
 class Task(Model):

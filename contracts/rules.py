@@ -5,7 +5,6 @@ what can never be is ``Conflict``.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from contracts import events as ev
 from contracts.errors import Conflict, NotFound, TooEarly
@@ -17,26 +16,10 @@ from contracts.models import (
     Owner,
     PipelineStatus,
     State,
-    Status,
     Trouble,
 )
-
-MAX_FAILURES = 5
-"""So many failed tries of one step, and the job goes to quarantine."""
-MAX_ATTEMPTS = 25
-"""So many starts of its pipeline, whoever was to blame, and the job goes to quarantine."""
-
-ON_ITS_WAY = [
-    State.CREATED,
-    State.SENDING,
-    State.RECEIVED,
-    State.RUNNING,
-    State.PROCESSED,
-    State.DELIVERING,
-    State.DELIVERED,
-    State.COMPLETE,
-]
-RANK = {state: rank for rank, state in enumerate(ON_ITS_WAY)}
+from contracts.operations import applied, cancelled, released, restorable, restored, retried
+from contracts.states import ENDED, MAX_ATTEMPTS, MAX_FAILURES, RANK, WORDS, enter, gave_up
 
 NEEDS: dict[type[ev.Reported], tuple[State, ...]] = {
     ev.TransferStarted: (State.CREATED,),
@@ -51,32 +34,6 @@ NEEDS: dict[type[ev.Reported], tuple[State, ...]] = {
     ev.OutputsArchived: (State.DELIVERED, State.DELIVERING),
 }
 """In which states a fact has something to say."""
-
-WORDS: dict[State, tuple[Owner, Status]] = {
-    State.CREATED: (Owner.DATA_ORGANIZER, Status.INCOMPLETE),
-    State.SENDING: (Owner.FILE_SENDER_EDGE, Status.INCOMPLETE),
-    State.RECEIVED: (Owner.FILE_RECEIVER_GATEWAY, Status.INCOMPLETE),
-    State.RUNNING: (Owner.TASK_LAUNCHER, Status.INCOMPLETE),
-    State.PROCESSED: (Owner.TASK_LAUNCHER, Status.INCOMPLETE),
-    State.DELIVERING: (Owner.FILE_SENDER_GATEWAY, Status.INCOMPLETE),
-    State.DELIVERED: (Owner.FILE_RECEIVER_EDGE, Status.INCOMPLETE),
-    State.COMPLETE: (Owner.NONE, Status.COMPLETE),
-    State.UNMATCHED: (Owner.NONE, Status.NO_PIPELINE_FOUND),
-    State.FAILED: (Owner.NONE, Status.PIPELINE_ERROR),
-    State.QUARANTINED: (Owner.NONE, Status.PIPELINE_ERROR),
-}
-"""The contract's two words for each state; ``gave_up`` says more of the last two."""
-
-ENDED: dict[str, State] = {
-    Status.COMPLETE: State.COMPLETE,
-    Status.NO_PIPELINE_FOUND: State.UNMATCHED,
-    Status.PIPELINE_ERROR: State.FAILED,
-    Status.TRANSMISSION_FAILED: State.FAILED,
-    Status.FILE_ERRORED: State.FAILED,
-}
-"""What a status word says of a job that nobody owns any more."""
-
-NO_ERROR = ErrorDetails()
 
 
 def advance(job: Job | None, fact: ev.Fact, at: int) -> Job:
@@ -105,51 +62,9 @@ def _its_turn(job: Job, fact: ev.Fact) -> bool:
     raise TooEarly(f"{fact.kind}: job {job.id} is still {job.state}")
 
 
-def enter(job: Job, state: State, **changes: Any) -> Job:
-    """The job in a new state, with the contract's words for it and the marks of the last step cleared."""
-    owner, status = WORDS[state]
-    fresh: dict[str, Any] = {
-        "state": state,
-        "owner": str(owner),
-        "status": str(status),
-        "error_details": NO_ERROR,
-        "reason": "",
-        "failures": 0,
-        "not_before": 0,
-        "lease_holder": "",
-        "lease_until": 0,
-        "held_state": None,
-    }
-    return job.evolve(**(fresh | changes))
-
-
 def is_open(job: Job, launch: str) -> bool:
     """Whether a pipeline that was told of the job in this launch may still report on it."""
     return job.pipeline_details.launch == launch and job.state in NEEDS[ev.PipelineReported]
-
-
-def gave_up(job: Job, state: State, trouble: str, reason: str, by: str) -> Job:
-    """The job failed or in quarantine, with the contract's status for the place where it happened."""
-    details = job.pipeline_details
-    match trouble:
-        case Trouble.TRANSMIT_FILE | Trouble.TRANSMIT_JOB:
-            status = Status.TRANSMISSION_FAILED if job.state in (State.CREATED, State.SENDING) else None
-        case Trouble.PIPELINE | Trouble.VALIDATE_FILE | Trouble.VALIDATE_JOB | Trouble.PUBLISH:
-            status = Status.PIPELINE_ERROR
-            word = PipelineStatus.FAILED if trouble == Trouble.PIPELINE else PipelineStatus.FILE_NOT_FOUND
-            details = details.evolve(status=str(word))
-        case _:
-            status = None
-    return enter(
-        job,
-        state,
-        status=str(status or Status.FILE_ERRORED),
-        pipeline_details=details,
-        error_details=ErrorDetails(owner=by, error=trouble),
-        reason=reason,
-        failures=job.failures,
-        held_state=job.state,
-    )
 
 
 def _created(fact: ev.JobCreated, at: int) -> Job:
@@ -159,6 +74,8 @@ def _created(fact: ev.JobCreated, at: int) -> Job:
 
 
 def _unmatched(job: Job, fact: ev.JobUnmatched, _at: int) -> Job:
+    if restorable(job):
+        return restored(job, "no task wants this file any more")
     details = ErrorDetails(owner=fact.by, error=Trouble.NO_TASK)
     return enter(job, State.UNMATCHED, error_details=details, reason="no task's selector matches this file")
 
@@ -175,7 +92,7 @@ def _damaged(job: Job, fact: ev.InputDamaged, _at: int) -> Job:
     if job.state is State.RUNNING and (job.lease_holder, job.attempts) != (fact.worker, fact.attempt):
         return job  # another run has it, and looks for itself
     attempts = job.attempts + (job.state is State.RECEIVED)
-    if job.origin_host in ("", job.input_file.hostname) or attempts >= MAX_ATTEMPTS:
+    if job.origin_host in ("", job.input_file.hostname) or attempts - job.forgiven >= MAX_ATTEMPTS:
         # Nobody can send it again, or it was sent so often that the disk here is to blame.
         return gave_up(job, State.QUARANTINED, Trouble.VALIDATE_FILE, fact.reason, fact.by)
     file = job.input_file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
@@ -196,6 +113,7 @@ def _requested(job: Job, fact: ev.PipelineRequested, at: int) -> Job:
         output_folder=fact.output_folder,
         parameters=dict(fact.parameters),
         launch=fact.launch,
+        task_version=fact.task_version,
     )
     running = enter(job, State.RUNNING, pipeline_details=details, lease_until=fact.lease_until)
     if job.state is State.RUNNING:
@@ -211,8 +129,8 @@ def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
     again = job.lease_holder == fact.worker and job.lease_until > at
     if again:
         return job.evolve(lease_until=max(job.lease_until, fact.lease_until))
-    if job.attempts >= MAX_ATTEMPTS:
-        reason = f"its pipeline was started {job.attempts} times and never finished"
+    if job.attempts - job.forgiven >= MAX_ATTEMPTS:
+        reason = f"its pipeline was started {job.attempts - job.forgiven} times and never finished"
         return gave_up(job, State.QUARANTINED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
     return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1)
 
@@ -285,9 +203,11 @@ def _step_failed(job: Job, fact: ev.StepFailed, _at: int) -> Job:
         return job
     failures = job.failures + 1
     job = job.evolve(failures=failures)
+    if not fact.retry_at and job.state is State.SENDING and restorable(job):
+        return restored(job, fact.reason)
     if not fact.retry_at:
         return gave_up(job, State.FAILED, fact.trouble, fact.reason, fact.by)
-    if failures >= MAX_FAILURES:
+    if failures >= (fact.tries or MAX_FAILURES):
         reason = f"{fact.reason} (tried {failures} times)"
         return gave_up(job, State.QUARANTINED, fact.trouble, reason, fact.by)
     return job.evolve(
@@ -305,17 +225,6 @@ def _worker_released(job: Job, fact: ev.WorkerReleased, _at: int) -> Job:
     return job.evolve(lease_holder="", lease_until=0)
 
 
-def _released(job: Job, _fact: ev.JobReleased, _at: int) -> Job:
-    if job.state not in (State.QUARANTINED, State.FAILED) or job.held_state is None:
-        raise Conflict(f"job {job.id} is {job.state}: only a failed or quarantined job can be released")
-    back, details = job.held_state, job.pipeline_details
-    if back in (State.RUNNING, State.PROCESSED):
-        # It is launched anew: a pipeline that does not claim its jobs must be told again.
-        back = State.RECEIVED
-        details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
-    return enter(job, back, pipeline_details=details, attempts=0)
-
-
 DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
     ev.TransferStarted: lambda job, _fact, _at: enter(job, State.SENDING),
     ev.JobUnmatched: _unmatched,
@@ -330,7 +239,10 @@ DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
     ev.PreviewsMade: _previewed,
     ev.StepFailed: _step_failed,
     ev.WorkerReleased: _worker_released,
-    ev.JobReleased: _released,
+    ev.JobReleased: released,
+    ev.JobRetried: retried,
+    ev.JobCancelled: cancelled,
+    ev.TaskApplied: applied,
 }
 
 

@@ -1,12 +1,14 @@
 """What the edge knows of its files: one row per content version, kept until its job is done and after."""
 
 import json
+import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
 from sqlite3 import Connection
 
+from contracts.desk import pause_after
 from contracts.ports import Clock
 from edge.database import Database
 from edge.rows import NEVER, SECOND, FileState, Row, Sighting, Step
@@ -93,7 +95,7 @@ class Journal:
     async def put_back(self, row: Row, reason: str, *, retry: bool) -> None:
         """A found row is for the watcher to look at again: at once, or with ``retry`` after a growing while."""
         tries = row.tries + 1 if retry else row.tries
-        not_before = self._clock() + _pause(tries) if retry else 0
+        not_before = self._clock() + _pause(tries, random.random()) if retry else 0
         step = Step(row.id, FileState.FOUND, FileState.HELD, reason=reason, not_before=not_before, tries=tries)
         await self.step([step])
 
@@ -191,7 +193,7 @@ def _sight(connection: Connection, one: Sighting, now: int) -> Row:
     state = FileState.HELD if one.hold else FileState.FOUND
     again = last is not None and last.state == FileState.HELD and last.signature == one.signature
     tries = (last.tries if last and again else 0) + bool(one.hold)
-    not_before = 0 if not one.hold else now + _pause(tries) if one.retry else NEVER
+    not_before = 0 if not one.hold else now + _pause(tries, random.random()) if one.retry else NEVER
     values = (*one.signature, str(state), one.hold, tries, not_before, now)
     if last and _reusable(last):
         text = (
@@ -215,9 +217,9 @@ def _adopt(connection: Connection, one: Sighting, job_id: str, sha256: str, now:
     )
 
 
-def _pause(tries: int) -> int:
-    """How long a file that cannot be read is left alone (ns)."""
-    return min(2 << min(tries, 10), 600) * SECOND
+def _pause(tries: int, chance: float) -> int:
+    """How long a file that cannot be read is left alone (ns); ``chance`` (0…1) keeps many from coming back at once."""
+    return int(pause_after(tries, first=2.0, longest=600.0, chance=chance) * SECOND)
 
 
 NO_JOB = "('gone', 'changed', 'duplicate')"

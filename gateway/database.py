@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import event
 
 from contracts.disk import sync_folder
-from contracts.errors import Unavailable
+from contracts.errors import Away
 
 log = logging.getLogger(__name__)
 metadata = sa.MetaData()
@@ -184,9 +184,9 @@ def is_rivalry(error: BaseException) -> bool:
     return getattr(error.orig, "sqlstate", "") in ("40001", "40P01", "23505", "55P03")
 
 
-def unavailable(error: BaseException) -> Unavailable:
+def unavailable(error: BaseException) -> Away:
     """What callers are told of a database that is away."""
-    return Unavailable(f"the database does not answer now: {getattr(error, 'orig', None) or error}")
+    return Away(f"the database does not answer now: {getattr(error, 'orig', None) or error}")
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contracts.disk import make_folder, sync_folder
-from contracts.rules import MAX_ATTEMPTS
+from contracts.states import MAX_ATTEMPTS
 
 
 class Undeliverable(Exception):

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from contracts.disk import sha256_of
+from contracts.states import MAX_FAILURES
 from pipelines.delivery import Output, deliver, scratch
 from pipelines.plugin import BadInput, Pipeline, Result, Work
 from pipelines.registry import make
@@ -36,6 +37,15 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one run of a pipeline may take (s, bytes of address space or None) and how often a job may fail."""
+
+    timeout: float = 600.0
+    memory_bytes: int | None = None
+    attempts: int = MAX_FAILURES
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """What a worker is to do. Everything in it can be pickled."""
 
@@ -55,6 +65,8 @@ class RunRequest:
     """Which run of the job this is."""
     sha256: str = ""
     """What the image must be, in hexadecimal; empty: anything."""
+    memory_bytes: int | None = None
+    """Address space of the process during this run at most; None: what the worker has always."""
 
     def __post_init__(self) -> None:
         if not _JOB.fullmatch(self.job):

@@ -15,14 +15,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
-from contracts.desk import Desk, pause_after
+from contracts.desk import LONGEST_AWAY, Desk, pause_after
 from contracts.errors import AppError
 from contracts.events import Fact, InputDamaged, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, Jobs
 from pipelines.delivery import discard, scratch_of
 from pipelines.registry import Installed
-from pipelines.workers import Closed, Outcome, RunRequest, Status, Workers
+from pipelines.workers import Closed, Limits, Outcome, RunRequest, Status, Workers
 
 log = logging.getLogger(__name__)
 BY = "pipeline-runner"
@@ -53,13 +53,16 @@ class Runner:
         worker: str,
         size: int,
         lease_seconds: float = 60.0,
-        timeout_seconds: float = 600.0,
+        limits: Limits = Limits(),  # noqa: B008 - a frozen value
+        own_limits: Mapping[str, Limits] | None = None,
         drain_seconds: float = 10.0,
     ) -> None:
-        """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds."""
+        """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds. ``limits`` hold for
+        every pipeline but those that have ``own_limits``, by topic."""
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
-        self._worker, self._lease, self._timeout, self._drain = worker, lease_seconds, timeout_seconds, drain_seconds
+        self._worker, self._lease, self._drain = worker, lease_seconds, drain_seconds
+        self._limits, self._own_limits = limits, own_limits or {}
         # One more than can run for each process: it must not stand idle while a result is reported.
         self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
         self.desks = (self._desk,)
@@ -109,7 +112,7 @@ class Runner:
             except AppError as error:
                 log.warning("the job repository does not answer: %s", error)
                 if failures + 1 < tries:
-                    await asyncio.sleep(pause_after(failures, chance=random.random()))
+                    await asyncio.sleep(pause_after(failures, longest=LONGEST_AWAY, chance=random.random()))
 
     async def _be_present(self) -> None:
         """Say again and again which pipelines are alive here."""
@@ -142,6 +145,7 @@ class Runner:
     async def work_on(self, job: Job) -> None:
         """Run one claimed job and report it."""
         details = job.pipeline_details
+        limits = self._limits_of(job)
         request = RunRequest(
             job=job.id,
             topic=details.pipeline_id,
@@ -150,7 +154,8 @@ class Runner:
             folder=Path(details.output_folder),
             parameters=dict(details.parameters or {}),
             attributes=dict(job.input_file.attributes or {}),
-            timeout=self._timeout,
+            timeout=limits.timeout,
+            memory_bytes=limits.memory_bytes,
             attempt=job.attempts,
             sha256=job.input_file.sha256,
         )
@@ -166,6 +171,9 @@ class Runner:
         finally:
             alive.cancel()  # not before it is told: what is finished must not be taken over meanwhile
         await asyncio.to_thread(discard, scratch_of(request.folder, request.job, request.attempt))
+
+    def _limits_of(self, job: Job) -> Limits:
+        return self._own_limits.get(job.pipeline_details.pipeline_id, self._limits)
 
     async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:
         """Prolong the lease; should another have taken the job, stop working on it."""
@@ -212,6 +220,7 @@ class Runner:
             reason=outcome.reason or str(outcome.status),
             retry_at=self._clock() + int(pause * 1e9),
             worker=self._worker,
+            tries=self._limits_of(job).attempts,
         )
 
     async def _tell(self, fact: Fact) -> None:
@@ -227,7 +236,7 @@ class Runner:
                 if not error.retry:
                     raise
                 failures += 1
-                await asyncio.sleep(pause_after(failures, longest=5.0, chance=random.random()))
+                await asyncio.sleep(pause_after(failures, longest=LONGEST_AWAY, chance=random.random()))
 
     # --- the contract's calls
 

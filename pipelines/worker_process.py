@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection, wait
 from pipelines.execution import Outcome, RunRequest, execute, pipeline
 
 READY, BEGUN = "ready", "begun"
+ROOM = 4
+"""A process that has grown by this part of a limit since its start is not used under another limit than before."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -39,8 +41,16 @@ def serve(connection: "Connection[Outcome | str, RunRequest]", setup: Setup) -> 
             pipeline(plugin)
     with contextlib.suppress(EOFError, OSError):
         connection.send(READY)
+        at_first, last = address_space(), setup.memory_bytes
         while True:
             request = connection.recv()
+            limit = request.memory_bytes or setup.memory_bytes
+            if limit is not None and limit != last and address_space() - at_first > limit // ROOM:
+                # What pipelines with other limits have left behind would count against this one. Whoever has sent the
+                # request sends it to the process that takes our place.
+                return
+            last = limit
+            _limit_memory(limit)
             connection.send(BEGUN)
             connection.send(execute(request))
 
@@ -62,11 +72,21 @@ def _follow(sentinel: int) -> None:
     os._exit(1)
 
 
+def address_space() -> int:
+    """Bytes of address space that this process has now; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
 def _limit_memory(limit: int | None) -> None:
-    if limit is None or sys.platform == "win32":
+    if sys.platform == "win32":
         return
     import resource
 
     _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
-    soft = limit if ceiling == resource.RLIM_INFINITY else min(limit, ceiling)
+    wanted = resource.RLIM_INFINITY if limit is None else limit
+    soft = wanted if ceiling == resource.RLIM_INFINITY else min(limit or ceiling, ceiling)
     resource.setrlimit(resource.RLIMIT_AS, (soft, ceiling))

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from pipelines.delivery import Output, discard, scratch_of
-from pipelines.execution import Outcome, RunRequest, Status
+from pipelines.execution import Limits, Outcome, RunRequest, Status
 from pipelines.worker_process import Setup, serve
 
-__all__ = ["Closed", "Outcome", "Output", "RunRequest", "Status", "Workers", "one_thread"]
+__all__ = ["Closed", "Limits", "Outcome", "Output", "RunRequest", "Status", "Workers", "one_thread"]
 
 _SPAWN = multiprocessing.get_context("spawn")
 _START_SECONDS = 120.0

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from contracts.bus.topics import topic_matches
+from contracts.desk import pause_after
 from contracts.errors import AppError
 from contracts.ports import Delivery, Handler
 
@@ -131,5 +133,7 @@ class LocalBus:
                     return
                 self.counts["retried"] += 1
                 # In place, so that later messages of the same key do not overtake this one.
-                await asyncio.sleep(self._retry_seconds * 2 ** (delivery.attempt - 1))
+                await asyncio.sleep(
+                    pause_after(delivery.attempt - 1, first=self._retry_seconds, chance=random.random())
+                )
                 delivery = replace(delivery, attempt=delivery.attempt + 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -11,6 +12,7 @@ from paho.mqtt.client import MQTTMessage
 
 from contracts.bus.mqtt_connection import Connection
 from contracts.bus.topics import topic_matches
+from contracts.desk import pause_after
 from contracts.errors import AppError
 from contracts.ports import Delivery, Handler
 
@@ -163,7 +165,9 @@ class Member:
                     return False
                 # In place, so that later messages of the same key do not overtake this one.
                 self._counts["retried"] += 1
-                await asyncio.sleep(self._retry_seconds * 2 ** (delivery.attempt - 1))
+                await asyncio.sleep(
+                    pause_after(delivery.attempt - 1, first=self._retry_seconds, chance=random.random())
+                )
                 delivery = replace(delivery, attempt=delivery.attempt + 1)
 
 

@@ -241,7 +241,9 @@ class Member:
                     return False
                 # In place, so that later messages of the same key do not overtake this one.
                 self._counts["retried"] += 1
-                await asyncio.sleep(self._retry_seconds * 2 ** (delivery.attempt - 1))
+                await asyncio.sleep(
+                    pause_after(delivery.attempt - 1, first=self._retry_seconds, chance=random.random())
+                )
                 delivery = replace(delivery, attempt=delivery.attempt + 1)
 
     async def _give_up(self, delivery: Delivery, reason: str) -> None:

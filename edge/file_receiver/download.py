@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from contracts import disk, ranges, transfer
-from contracts.errors import AppError, Full, Unavailable, error_of
+from contracts.errors import AppError, Away, Full, Unavailable, error_of
 
 MOST_VAIN_TRIES = 8
 """So many requests in a row that bring nothing further, and it is left to the caller's back-off."""
@@ -76,12 +76,12 @@ class _Pulling:
                 await self._pull()
                 self._chunk = min(self._most, self._chunk * 2)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                raise Unavailable(f"no way to {self._url}: {error or type(error).__name__}") from error
+                raise Away(f"no way to {self._url}: {error or type(error).__name__}") from error
             except (httpx.RequestError, _Torn) as error:
                 vain = vain + 1 if self._offset <= best else 0
                 best = max(best, self._offset)
                 if vain > MOST_VAIN_TRIES:
-                    raise Unavailable(f"{self._url} is cut again and again: {error or type(error).__name__}") from error
+                    raise Away(f"{self._url} is cut again and again: {error or type(error).__name__}") from error
                 self._chunk = transfer.smaller(self._chunk)
         return await asyncio.to_thread(self._verified)
 

@@ -181,6 +181,9 @@ class FileReceiver:
         (verdict,) = await self._jobs.report([OutputsDelivered(job_id=job.id, by=self.name, hostname=self._host)])
         if verdict.status >= 400:
             raise error_of(verdict.status, verdict.error)
+        if verdict.job is not None and verdict.job.state is State.CANCELLED:
+            await self._close(job, str(State.CANCELLED))
+            return
         await self._close(job, "delivered")
         outputs = job.pipeline_details.output_files or ()
         self._files.inc(len(outputs))

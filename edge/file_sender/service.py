@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import gojson, meters, steps, web
 from contracts.desk import Desk, pause_after
-from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Unavailable, error_of
+from contracts.errors import AppError, Away, BadRequest, Conflict, Full, NotFound, Unavailable, error_of
 from contracts.events import StepFailed, TransferStarted
 from contracts.models import Job, State, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
@@ -27,6 +27,8 @@ from edge.journal import Journal
 from edge.rows import SECOND, FileState, Row, Sighting, Step
 
 log = logging.getLogger(__name__)
+RECALLED, RECALL_PAGES = 200, 10
+"""Jobs on a page, and pages that one look for jobs to be sent again goes through at most."""
 
 
 class FileSender:
@@ -53,6 +55,7 @@ class FileSender:
         self._journal, self._jobs, self._client, self._clock = journal, jobs, client, clock
         self._host, self._roots = host, tuple(roots)
         self._failures, self._away_until, self._away = 0, 0.0, ""
+        self._recalled: int | None = None
         self._sending = Desk("sending", self._registered, self._send, lambda row: str(row.id), slots=slots, every=every)
         self._recalling = Desk(
             "recalling", self._wanted_again, self._send_again, lambda job: job.id, slots=1, every=recall_seconds
@@ -82,7 +85,7 @@ class FileSender:
     async def _registered(self, limit: int) -> list[Row]:
         if asyncio.get_running_loop().time() < self._away_until:
             # One file has found the gateway away; the others need not all find out for themselves.
-            raise Unavailable(self._away)
+            raise Away(self._away)
         return await self._journal.waiting(FileState.REGISTERED, limit)
 
     async def _send(self, row: Row) -> None:
@@ -115,7 +118,7 @@ class FileSender:
             steps.note("sent to the gateway", row.job_id, row.path.as_posix())
 
     def _note_away(self, error: Unavailable) -> None:
-        if not isinstance(error, Full) and not isinstance(error.__cause__, httpx.RequestError):
+        if not isinstance(error, Full | Away):
             # It is about this file alone; the others are not to wait.
             return
         self._failures += 1
@@ -143,13 +146,26 @@ class FileSender:
 
     # -- recalling: jobs that an operator has released, or that a restored gateway has forgotten to have
 
-    async def _wanted_again(self, limit: int) -> list[Job]:
-        page = await self._jobs.find(
-            JobQuery(states=(State.SENDING,), origin_host=self._host, newest_first=False, limit=max(limit, 200))
-        )
-        rows = await self._journal.of_jobs([job.id for job in page.jobs])
-        sent = {name for name, row in rows.items() if row.state in (FileState.SENT, FileState.DONE)}
-        return [job for job in page.jobs if job.id in sent][:limit]
+    async def _wanted_again(self, _limit: int) -> list[Job]:
+        """Jobs to be sent whose files were sent, or closed, before. However many wait to be sent for the first time, a
+        look costs no more than a few pages; the next one goes on behind them."""
+        for _ in range(RECALL_PAGES):
+            page = await self._jobs.find(
+                JobQuery(
+                    states=(State.SENDING,),
+                    origin_host=self._host,
+                    newest_first=False,
+                    after=self._recalled,
+                    limit=RECALLED,
+                )
+            )
+            rows = await self._journal.of_jobs([job.id for job in page.jobs])
+            sent = {name for name, row in rows.items() if row.state in (FileState.SENT, FileState.DONE)}
+            found = [job for job in page.jobs if job.id in sent]
+            self._recalled = page.next
+            if found or page.next is None:
+                return found
+        return []
 
     async def _send_again(self, job: Job) -> None:
         row = await self._journal.of_job(job.id)

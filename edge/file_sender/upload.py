@@ -13,7 +13,7 @@ import httpx
 
 from contracts import transfer
 from contracts.disk import BLOCK
-from contracts.errors import AppError, Rejected, Unavailable
+from contracts.errors import AppError, Away, Rejected, Unavailable
 from contracts.transfer import Ask, GiveUp, GoOn, Restart, Step
 
 FILES = "/api/v1/files"
@@ -131,10 +131,10 @@ class _Sending:
             body = await self._source.body(offset, count)
             response = await self._client.request(verb, url or FILES, headers=headers, content=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Unavailable(f"no way to the file receiver at {self._client.base_url}: {_words(error)}") from error
+            raise Away(f"no way to the file receiver at {self._client.base_url}: {_words(error)}") from error
         except httpx.RequestError as error:
             if self._vain >= MOST_VAIN_STEPS:
-                raise Unavailable(f"the transfer to {self._client.base_url} is cut: {_words(error)}") from error
+                raise Away(f"the transfer to {self._client.base_url} is cut: {_words(error)}") from error
             self._chunk = transfer.smaller(self._chunk)
             return Ask() if self._url is not None else Restart()
         if self._source.trouble is not None:

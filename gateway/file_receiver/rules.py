@@ -3,7 +3,7 @@
 from contracts.disk import bare_name
 from contracts.errors import BadRequest, Conflict
 from contracts.models import FINAL, Job, State
-from contracts.rules import RANK
+from contracts.states import RANK
 
 PARTS = ".uploads"
 """The folder of unfinished uploads, below the folder for the files."""
@@ -20,6 +20,11 @@ def awaited(job: Job) -> bool:
     if job.state in FINAL:
         raise Conflict(f"job {job.id} is {job.state} ({job.reason or 'no reason given'}): its file is not awaited")
     return True
+
+
+def came_in_vain(job: Job) -> bool:
+    """Whether a file that has just arrived is not to be kept: its job was cancelled before."""
+    return job.state is State.CANCELLED and job.held_state in (State.CREATED, State.SENDING)
 
 
 def folder_in(text: str) -> str:

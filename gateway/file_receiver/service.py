@@ -18,10 +18,10 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, transfer, web
 from contracts.condition import Condition
 from contracts.disk import bare_name
-from contracts.errors import AppError, BadRequest, Conflict, error_of
+from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailable, error_of
 from contracts.events import InputDelivered
 from contracts.guard import confine
-from contracts.models import SHA256, Job, Owner
+from contracts.models import SHA256, Job, Owner, State
 from contracts.ports import Jobs
 from gateway.file_receiver import rules
 from gateway.file_receiver.body import finished, received
@@ -151,9 +151,23 @@ class FileReceiver:
             confine(request, part.upload.host, "this upload")
             patch = transfer.judge_patch(request.headers, part.offset, part.upload.length)
             if not part.full:
+                await self._check_wanted(part)
                 await self._append(request, part, patch.checksum)
             await self._deliver(part)
             return Response(status_code=204, headers=self._progress(part))
+
+    async def _check_wanted(self, part: Part) -> None:
+        """Raises ``NotFound`` where the job was deleted or cancelled meanwhile; who then begins anew, hears why."""
+        try:
+            job = await self._jobs.get(part.upload.job_id)
+        except Unavailable:
+            return  # the bytes can come while the repository is away
+        except NotFound:
+            await self._forget(part)
+            raise
+        if job.state is State.CANCELLED:
+            await self._forget(part)
+            raise NotFound(f"upload {part.upload.id} is gone: {job.reason}")
 
     async def _delete(self, request: Request) -> Response:
         async with self._held(request.path_params["upload"]) as part:
@@ -246,6 +260,8 @@ class FileReceiver:
             raise
         self._reporting.trouble = ""
         if verdict.status < 400:
+            if verdict.job is not None and rules.came_in_vain(verdict.job):
+                await asyncio.to_thread(target.unlink, missing_ok=True)
             await self._forget(part)
             return
         refusal = error_of(verdict.status, verdict.error)

@@ -21,8 +21,9 @@ Archived = tuple[InputFile, tuple[OutputFile, ...]]
 def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppError | OSError]:
     """Each job's files, now in the archive, or why they are not. Moving again what was moved before is harmless.
 
-    The moves of all jobs are synced together. The archive's names hold the time at which the job was made (and
-    the place among its files, as outputs of two folders may have one name), so a repeated try makes the same ones.
+    The moves of all jobs are synced together. The archive's names hold the time at which the job was made, or a task
+    was last applied to it (and the place among its files, as outputs of two folders may have one name): a repeated try
+    makes the same names, a job that is processed again others.
     """
     results: list[Archived | AppError | OSError] = []
     for job in jobs:
@@ -35,7 +36,7 @@ def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppErr
 
 
 def _archived(job: Job, files: GatewayFiles) -> Archived:
-    file, stamp = job.input_file, job.created
+    file, stamp = job.input_file, job.begun or job.created
     source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (files.root,))
     kept = str(_moved(source, files.archive, job.id, stamp, "input"))
     places = {source: kept}  # a file may be named twice, or an output be the input itself

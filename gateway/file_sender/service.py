@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
 from contracts.disk import bare_name, make_folder, place
-from contracts.errors import AppError, BadRequest, NotFound
+from contracts.errors import AppError, BadRequest, Conflict, NotFound
 from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import confine
@@ -117,6 +117,8 @@ class FileSender:
             place_ = int(said)
         except ValueError:
             raise BadRequest(f'strconv.Atoi: parsing "{said}": invalid syntax') from None
+        if job.state is State.CANCELLED:
+            raise Conflict(f"job {job.id} is cancelled: its results are not sent; release it first")
         outputs = job.pipeline_details.output_files or ()
         if not 0 <= place_ < len(outputs):
             raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")

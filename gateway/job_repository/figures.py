@@ -56,13 +56,13 @@ class Figures:
     def count(self, fact: Fact, job: Job) -> None:
         """A fact has changed a job."""
         self._facts.labels(fact.kind).inc()
-        if isinstance(fact, PipelineStarted):
+        if isinstance(fact, PipelineStarted) and job.state not in FINAL:
             return
         if isinstance(fact, StepFailed):
             self._retries.labels(str(fact.state)).inc()
         if job.state in FINAL and fact.kind != "previews-made":
             self._ended.labels(str(job.state)).inc()
-            self._taken.observe(max(0.0, (self._clock() - job.created) / 1e9))
+            self._taken.observe(max(0.0, (self._clock() - (job.begun or job.created)) / 1e9))
         with span(fact.kind, job.id, file=job.input_file.name, state=str(job.state), by=fact.by):
             steps.note(f"{fact.kind} by {fact.by}, now {job.state}", job.id, job.input_file.name)
 

@@ -11,13 +11,14 @@ from contracts.models import Job
 OURS = frozenset(
     {
         *("Id", "LastUpdated", "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures"),
-        *("NotBefore", "LeaseHolder", "LeaseUntil", "HeldState", "Previewed"),
+        *("NotBefore", "LeaseHolder", "LeaseUntil", "HeldState", "Previewed", "Forgiven", "AppliedTask"),
+        *("AppliedVersion", "Begun", "Earlier"),
     }
 )
 """Top-level fields that a client may send back but not change."""
 OURS_WITHIN = {
     "InputFile": ("Sha256", "Size"),
-    "PipelineDetails": ("PipelineId", "OutputFolder", "Parameters", "Launch"),
+    "PipelineDetails": ("PipelineId", "OutputFolder", "Parameters", "TaskVersion", "Launch"),
 }
 """Fields that stay when a client sets a whole object and does not know them."""
 

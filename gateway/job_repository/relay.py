@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from contracts.desk import pause_after
+from contracts.desk import LONGEST_AWAY, pause_after
 from contracts.errors import AppError
 from contracts.ports import Bus
 from gateway.job_repository.outbox import Outbox
@@ -70,7 +70,7 @@ class Relay:
             except Exception as error:
                 failures += 1
                 self.trouble = f"{type(error).__name__}: {error}"
-                pause = pause_after(failures, chance=random.random())
+                pause = pause_after(failures, longest=LONGEST_AWAY, chance=random.random())
                 log.exception("the outbox relay failed")
             try:
                 async with asyncio.timeout(pause):

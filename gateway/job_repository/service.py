@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,16 +17,17 @@ from contracts.gojson import BadBody, decode
 from contracts.guard import confine, edge_of, identity_of, pipeline_launch
 from contracts.identity import Role
 from contracts.listing import MOST, query_of
-from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
+from contracts.models import FINAL, ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import is_open, read_back
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
+from gateway.job_repository.operations import Operations
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.patch import object_in, patched
 from gateway.job_repository.relay import Relay
-from gateway.job_repository.store import JobStore
+from gateway.job_repository.store import JobStore, Told, held_by
 from gateway.job_repository.translation import language_of, translated
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class JobRepository:
             Route("/api/v1/job/owner/{owner}", self.on_list_of_owner, methods=["GET"]),
             Route("/api/v1/job/pipeline/{job_id}/{task_id}", self.on_pipeline_result, methods=["PUT"]),
             Route("/api/v1/job/{job_id}/history", self.on_history, methods=["GET"]),
+            *Operations(self.report, self.find).routes(),
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
@@ -102,10 +104,13 @@ class JobRepository:
         """Apply facts; answered when they are committed."""
         verdicts = await self._store.apply(facts)
         self._relay.wake()
-        for fact, verdict in zip(facts, verdicts, strict=True):
+        self._count(zip(facts, verdicts, strict=True))
+        return verdicts
+
+    def _count(self, told: Iterable[Told]) -> None:
+        for fact, verdict in told:
             if verdict.changed and verdict.job is not None:
                 self._figures.count(fact, verdict.job)
-        return verdicts
 
     async def find(self, query: JobQuery) -> Page:
         """A page of jobs."""
@@ -117,13 +122,18 @@ class JobRepository:
 
     async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
         """Lease launched jobs to a worker."""
-        return await self._store.claim(worker, pipelines, limit, seconds)
+        told = await self._store.claimed(worker, pipelines, limit, seconds)
+        self._count(told)
+        if any(verdict.job is not None and verdict.job.state in FINAL for _, verdict in told):
+            self._relay.wake()  # others have nothing to hear of a claim, but that a job was given up
+        return held_by(worker, told)
 
     async def release(self, worker: str) -> int:
         """Give back what a worker held."""
-        released = await self._store.release(worker)
+        told = await self._store.given_back(worker)
+        self._count(told)
         self._relay.wake()
-        return released
+        return sum(verdict.changed for _, verdict in told)
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""

@@ -20,6 +20,8 @@ from gateway.writer import Writer
 J = db.job.c
 QUICK = 100
 """Rows of a listing that are read without a thread of their own."""
+Told = tuple[Fact, Verdict]
+"""A fact and what came of it."""
 LONG = 0.1
 """Seconds; what takes longer to count is not counted each time that somebody asks."""
 
@@ -87,32 +89,39 @@ class JobStore:
 
     async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
         """Lease waiting jobs of these pipelines, oldest first."""
+        return held_by(worker, await self.claimed(worker, pipelines, limit, seconds))
 
-        def work(tx: sa.Connection) -> list[Job]:
+    async def claimed(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Told]:
+        """The facts of a claim and what came of each: jobs that were started too often are given up instead."""
+
+        def work(tx: sa.Connection) -> list[Told]:
             now = self._clock()
             free = (J.lease_holder == "") | (J.lease_until <= now)
             mine = (J.state == State.RUNNING) & J.pipeline.in_(pipelines) & (J.not_before <= now) & free
             chosen = sa.select(J.id).where(mine).order_by(J.seq).limit(limit).with_for_update(skip_locked=True)
             until = now + int(seconds * 1e9)
-            facts = [
+            facts: list[Fact] = [
                 PipelineStarted(job_id=str(job_id), by=Owner.TASK_LAUNCHER, worker=worker, lease_until=until)
                 for job_id in tx.execute(chosen).scalars()
             ]
-            verdicts = self._apply(tx, facts)
-            return [v.job for v in verdicts if v.job is not None and v.job.lease_holder == worker]
+            return list(zip(facts, self._apply(tx, facts), strict=True))
 
         return await self._writer.run(work)
 
     async def release(self, worker: str) -> int:
-        """Give back what a worker held."""
+        """Give back what a worker held; the number of jobs."""
+        return sum(verdict.changed for _, verdict in await self.given_back(worker))
 
-        def work(tx: sa.Connection) -> int:
+    async def given_back(self, worker: str) -> list[Told]:
+        """The facts by which all was given back that a worker held, and what came of each."""
+
+        def work(tx: sa.Connection) -> list[Told]:
             held = sa.select(J.id).where((J.state == State.RUNNING) & (J.lease_holder == worker))
-            facts = [
+            facts: list[Fact] = [
                 WorkerReleased(job_id=str(job_id), by=Owner.TASK_LAUNCHER, worker=worker)
                 for job_id in tx.execute(held).scalars()
             ]
-            return sum(v.changed for v in self._apply(tx, facts))
+            return list(zip(facts, self._apply(tx, facts), strict=True))
 
         return await self._writer.run(work)
 
@@ -265,6 +274,12 @@ def _row(job: Job) -> dict[str, Any]:
     }
 
 
+def held_by(worker: str, told: Iterable[Told]) -> list[Job]:
+    """The jobs that a claim has brought to a worker."""
+    jobs = [verdict.job for _, verdict in told if verdict.job is not None]
+    return [job for job in jobs if job.lease_holder == worker]
+
+
 def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str) -> dict[str, Any]:
     return {"job_id": job_id, "at": at, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
 
@@ -274,7 +289,8 @@ def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | No
     kept_alive = old is not None and isinstance(fact, PipelineStarted) and old.lease_holder == new.lease_holder
     if kept_alive and new.state is State.RUNNING:
         return None
-    why = new.reason or (f"taken by {new.lease_holder}" if isinstance(fact, PipelineStarted) else "")
+    said = f"taken by {new.lease_holder}" if isinstance(fact, PipelineStarted) else getattr(fact, "reason", "")
+    why = new.reason or said
     return _line(new.id, at, fact.by, fact.kind, old.state if old else "", new.state, why)
 
 

@@ -39,6 +39,7 @@ CHINESE: Mapping[str, str] = {
     "failed to publish message to message bus": "向消息总线发布消息失败",
     "failed to archive file": "文件归档失败",
     "failed to write file": "文件写入失败",
+    "the job was cancelled": "作业已取消",
 }
 """Our own wording; a word that is missing stays as it is."""
 

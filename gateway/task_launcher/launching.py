@@ -72,6 +72,14 @@ class Launching:
         self.troubles |= choice.troubles
         return choice
 
+    async def _task_for(self, job: Job) -> Task | None:
+        """The task that an operator has applied to the job, as long as there is one; else the first that wants it."""
+        if job.applied_task:
+            for task in await self._tasks.tasks():
+                if task.id == job.applied_task:
+                    return task
+        return (await self.choice_for(job)).task
+
     async def launch_all(self, batch: Batch) -> None:
         """Launch received jobs, or say that no task wants them."""
         pulled = await self._pulled(within=ALIVE_NS)
@@ -81,12 +89,14 @@ class Launching:
 
     async def _first_step(self, job: Job, pulled: set[str], taken: set[tuple[str, str]]) -> ev.Fact:
         """What is to be said of one received job; what is wrong with it must not hold up the others."""
-        task = (await self.choice_for(job)).task
+        task = await self._task_for(job)
         if task is None:
             return ev.JobUnmatched(job_id=job.id, by=Owner.TASK_LAUNCHER)
         try:
-            # Runners of ours look at it themselves, at the last moment; others cannot be asked to.
-            if task.pipeline_id not in pulled and (damage := await asyncio.to_thread(_damage, job)):
+            # Runners of ours look at it themselves, at the last moment; others cannot be asked to. The file of a job
+            # that had ended may have been cleared away since.
+            doubtful = task.pipeline_id not in pulled or job.begun
+            if doubtful and (damage := await asyncio.to_thread(_damage, job)):
                 return ev.InputDamaged(job_id=job.id, by=Owner.TASK_LAUNCHER, reason=damage)
             return await self._request(job, task, task.pipeline_id in pulled, taken)
         except (OSError, ValueError) as error:
@@ -112,6 +122,7 @@ class Launching:
             job_id=job.id,
             by=Owner.TASK_LAUNCHER,
             task_id=task.id,
+            task_version=task.last_updated,
             pipeline_id=task.pipeline_id,
             output_host=self._hostname,
             output_folder=folder,
@@ -179,6 +190,7 @@ class Launching:
             job_id=job.id,
             by=Owner.TASK_LAUNCHER,
             task_id=details.task_id,
+            task_version=details.task_version,
             pipeline_id=details.pipeline_id,
             output_host=details.output_file_host,
             output_folder=details.output_folder,
@@ -223,7 +235,8 @@ def _damage(job: Job) -> str:
     try:
         sound = not file.sha256 or sha256_of(path) == file.sha256
     except FileNotFoundError:
-        return ""  # perhaps the folder is not mounted here; the pipeline will say so
+        # Perhaps the folder is not mounted here; the pipeline will say so.
+        return f"{file.name} is no longer here" if job.begun else ""
     return "" if sound else f"{file.name} is not the file that arrived"
 
 

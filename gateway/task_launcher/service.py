@@ -18,6 +18,7 @@ from contracts.guard import pipeline_launch
 from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Task, Text
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.files import GatewayFiles
+from gateway.task_launcher.applying import Applying
 from gateway.task_launcher.launching import Launching
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses, merged, seconds_of
@@ -98,6 +99,7 @@ class TaskLauncher:
             Route("/api/v1/task", self.on_create, methods=["POST"]),
             Route("/api/v1/task", self.on_list, methods=["GET"]),
             Route("/api/v1/task", self.on_update, methods=["PUT"]),
+            *Applying(self._jobs, self._store, self._clock).routes(),
             Route("/api/v1/task/{task_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/task/{task_id}", self.on_delete, methods=["DELETE"]),
             Route("/api/v1/matchTask", self.on_match, methods=["POST"]),

@@ -7,7 +7,9 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from compose.cli import app
+from compose.pipelines import limits_of
 from compose.settings import CONFIG_FILE, Settings, address
+from pipelines.workers import Limits
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,8 @@ def test_a_password_is_never_shown() -> None:
         ("prot_offset = 1\n", "prot_offset"),
         ("[edge]\nsettle_seconds = -1\n", "edge.settle_seconds"),
         ("[edge\n", "settings file"),
+        ("[pipelines.limits.nuclei]\nattempts = 0\n", "pipelines.limits.nuclei.attempts"),
+        ("[pipelines.limits.nuclei]\nmemory = 5\n", "pipelines.limits.nuclei.memory"),
     ],
 )
 def test_a_wrong_setting_is_named_and_nothing_starts(tmp_path: Path, text: str, named: str) -> None:
@@ -108,3 +112,20 @@ def test_the_form_of_orders_and_the_exporter_follow_the_bus(bus, style, export):
 ])  # fmt: skip
 def test_an_address_may_name_the_service(base, expected):
     assert address(base, "job-repository", 59784) == expected
+
+
+def test_the_limits_of_one_pipeline_override_the_general_ones_for_it_alone(tmp_path, monkeypatch):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        "[pipelines]\ntimeout_seconds = 60\nmemory_mb = 100\n"
+        "[pipelines.limits.nuclei]\nmemory_mb = 4000\n[pipelines.limits.slow]\ntimeout_seconds = 900\nattempts = 1\n"
+    )
+    monkeypatch.setenv(CONFIG_FILE, str(file))
+    general, own = limits_of(Settings().pipelines)
+    assert general == Limits(60.0, 100 << 20, 5)
+    assert own == {"nuclei": Limits(60.0, 4000 << 20, 5), "slow": Limits(900.0, 100 << 20, 1)}
+
+
+def test_the_limits_of_pipelines_can_be_set_in_the_environment(monkeypatch):
+    monkeypatch.setenv("CYTOBUS_PIPELINES__LIMITS", '{"only-file": {"attempts": 3}}')
+    assert limits_of(Settings().pipelines)[1]["only-file"].attempts == 3

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from contracts.desk import Desk, pause_after
-from contracts.errors import Unavailable
+from contracts.desk import LONGEST_AWAY, Desk, pause_after
+from contracts.errors import Away, Unavailable
 from tests.support.waiting import eventually
 
 NEVER = 3600.0
@@ -138,6 +138,82 @@ def test_pauses_grow_with_failures_up_to_a_limit_and_are_spread_by_chance():
     assert [pause_after(n, first=1, longest=8, chance=1.0) for n in range(5)] == [1.5, 2.5, 4.5, 8.5, 8.5]
     assert pause_after(3, first=1, longest=8, chance=0.0) == 0.5
     assert pause_after(10_000, chance=1.0) <= 31
+
+
+class Outage:
+    """A peer that is away for a while, on the loop's clock; who tries then fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+        self.done: dict[str, float] = {}
+        self.tries: Counter[str] = Counter()
+
+    async def handle(self, name: str) -> None:
+        self.tries[name] += 1
+        if self.error is not None:
+            raise self.error
+        self.done[name] = asyncio.get_running_loop().time()
+
+
+async def test_a_peer_that_comes_back_is_tried_within_moments_however_long_it_was_away(caplog):
+    caplog.set_level(logging.CRITICAL)
+    peer, now = Outage(Away("no way to the gateway")), asyncio.get_running_loop().time
+
+    async def look(_wanted: int) -> list[str]:
+        return [name for name in ("a", "b", "c") if name not in peer.done]
+
+    desk = Desk("test", look, peer.handle, str, every=NEVER, chance=lambda: 1.0)
+    async with desk.running():
+        await eventually(lambda: peer.tries["a"] >= 5)  # by now the usual pause would be six seconds
+        peer.error, back = None, now()
+        await eventually(lambda: len(peer.done) == 3)
+    assert max(peer.done.values()) - back < LONGEST_AWAY + 0.5
+
+
+async def test_the_first_that_succeeds_brings_all_others_back_that_waited_for_the_peer(caplog):
+    caplog.set_level(logging.CRITICAL)
+    peer = Outage(Away("no way"))
+    names = ["a", "b"]
+
+    async def look(_wanted: int) -> list[str]:
+        return [name for name in names if name not in peer.done]
+
+    desk = Desk("test", look, peer.handle, str, every=NEVER, chance=lambda: 1.0)
+    async with desk.running():
+        await eventually(lambda: peer.tries["a"] >= 4)
+        peer.error = None
+        names.append("fresh")
+        desk.wake()
+        await eventually(lambda: peer.done)
+        await eventually(lambda: len(peer.done) == 3, seconds=0.5)
+
+
+async def test_a_thing_that_fails_while_others_succeed_is_not_tried_at_each_of_their_successes(caplog):
+    caplog.set_level(logging.CRITICAL)
+    waiting = Waiting("poison")
+    hands = Hands(waiting)
+    hands.failing["poison"] = Away("its connection is cut")
+    async with desk_of(waiting, hands, slots=1, chance=lambda: 1.0).running():
+        await eventually(lambda: hands.tries["poison"] == 1)
+        waiting.names += [f"job-{n}" for n in range(50)]
+        await eventually(lambda: waiting.names == ["poison"])
+        assert hands.tries["poison"] <= 3
+
+
+async def test_what_rests_for_a_peer_is_tried_when_a_look_finds_it_back(caplog):
+    caplog.set_level(logging.CRITICAL)
+    waiting = Waiting("a")
+    hands = Hands(waiting)
+    hands.failing["a"] = waiting.trouble = Away("the database is away")
+    desk = desk_of(waiting, hands, every=0.02, chance=lambda: 1.0)
+    async with desk.running():
+        waiting.trouble = None
+        await eventually(lambda: hands.tries["a"] >= 3)  # it rests for a second and more now
+        waiting.trouble = Away("the database is away")
+        await eventually(lambda: desk.trouble)
+        hands.failing.clear()
+        waiting.trouble = None
+        await eventually(lambda: not waiting.names, seconds=0.6)
 
 
 async def test_failing_things_at_the_head_do_not_hide_those_behind_them(caplog):

@@ -13,11 +13,11 @@ GOLDEN = Path(__file__).parent / "golden"
 OURS = {
     "Job": {
         "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures", "NotBefore", "LeaseHolder",
-        "LeaseUntil", "HeldState", "Previewed",
+        "LeaseUntil", "HeldState", "Previewed", "Forgiven", "AppliedTask", "AppliedVersion", "Begun", "Earlier",
     },
     "InputFile": {"Sha256", "Size"},
     "OutputFiles": {"Sha256", "Size"},
-    "PipelineDetails": {"PipelineId", "OutputFolder", "Parameters"},
+    "PipelineDetails": {"PipelineId", "OutputFolder", "Parameters", "TaskVersion"},
 }  # fmt: skip
 CASES = [("job.json", Job), ("job_with_outputs.json", Job), ("task.json", Task)]
 

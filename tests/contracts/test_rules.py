@@ -5,11 +5,11 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts import rules
 from contracts.errors import AppError, Conflict, NotFound, TooEarly
-from contracts.events import FACTS, JobReleased
+from contracts.events import FACTS, JobCancelled, JobReleased, JobRetried, TaskApplied
 from contracts.models import FINAL, Job, Owner, State, Status
-from contracts.rules import RANK, WORDS, advance, read_back
+from contracts.rules import advance, read_back
+from contracts.states import MAX_ATTEMPTS, MAX_FAILURES, RANK, WORDS
 from tests.support import stories as s
 from tests.support.stories import NOW, told
 
@@ -20,7 +20,7 @@ STORIES = [
     [*STORY[:5], s.reported(status="PipelineFailed", outputs=None, reason="no cells"), s.confirmed()],
     [*STORY[:6], s.confirmed(missing="o.tiff")],
     [STORY[0], s.unmatched()],
-    [*STORY[:4], *[s.failed_step(State.RUNNING, retry_at=NOW + n) for n in range(1, rules.MAX_FAILURES + 1)]],
+    [*STORY[:4], *[s.failed_step(State.RUNNING, retry_at=NOW + n) for n in range(1, MAX_FAILURES + 1)]],
     [*STORY[:8], s.failed_step(State.DELIVERED, retry_at=0)],
 ]
 TIMES = st.integers(NOW - 5, NOW + 200)
@@ -33,17 +33,21 @@ NOISE = st.one_of(
     st.builds(s.requested, pipeline=st.sampled_from(["only-file", "other"]), lease_until=ANY_TIME),
     st.builds(s.reported, status=st.sampled_from(["PipelineComplete", "PipelineFailed"]), confirm_from=ANY_TIME),
     st.builds(s.input_delivered, sha256=st.sampled_from([s.DIGEST, "ff" * 32])),
-    st.just(s.released()),
+    st.sampled_from([s.released(), s.retried(), s.cancelled(), s.unmatched()]),
+    st.builds(s.applied, task=st.sampled_from(["task-1", "task-2"]), version=st.sampled_from([NOW - 1, NOW + 1])),
 )
 LIVES = st.tuples(st.sampled_from(STORIES), st.integers(0, 10), st.lists(st.tuples(NOISE, TIMES), max_size=8))
 
 
-def lived(life, *, with_releases: bool = True) -> list[Job]:
+OPERATORS = (JobReleased, JobRetried, JobCancelled, TaskApplied)
+
+
+def lived(life, *, with_operators: bool = True) -> list[Job]:
     """Every version of a job that walked part of a story, and then heard noise."""
     story, steps, noise = life
     versions: list[Job] = []
     for fact, at in [*[(fact, NOW) for fact in story[:steps]], *noise]:
-        if isinstance(fact, JobReleased) and not with_releases:
+        if isinstance(fact, OPERATORS) and not with_operators:
             continue
         try:
             versions.append(advance(versions[-1] if versions else None, fact, at))
@@ -81,7 +85,7 @@ def _without_traces(job: Job) -> Job:
 @given(LIVES)
 @settings(max_examples=120, deadline=None)
 def test_without_an_operators_word_a_job_never_moves_back_nor_leaves_an_end(life):
-    versions = lived(life, with_releases=False)
+    versions = lived(life, with_operators=False)
     for old, new in itertools.pairwise(versions):
         if old.state in FINAL:
             assert new.state is old.state
@@ -125,8 +129,8 @@ def test_a_job_always_says_the_contracts_words_for_its_state_and_they_can_be_rea
         assert job.owner == owner
         given_up = (Status.PIPELINE_ERROR, Status.TRANSMISSION_FAILED, Status.FILE_ERRORED)
         assert job.status in (given_up if job.state in (State.FAILED, State.QUARANTINED) else (status,))
-        # "quarantined" is our word; and the contract's file-receiver-oem owns a job while it still pulls.
-        same = {State.QUARANTINED: State.FAILED, State.DELIVERED: State.DELIVERING}
+        # "quarantined" and "cancelled" are our words; the contract's file-receiver-oem owns a job while it still pulls.
+        same = {State.QUARANTINED: State.FAILED, State.CANCELLED: State.FAILED, State.DELIVERED: State.DELIVERING}
         assert read_back(job.owner, job.status, job.pipeline_details.status) is same.get(job.state, job.state)
 
 
@@ -138,10 +142,10 @@ def test_only_a_running_job_is_leased_and_only_a_waiting_one_backs_off(life):
             assert (job.lease_holder, job.lease_until) == ("", 0)
         if job.state in FINAL:
             assert job.not_before == 0
-        assert (job.held_state is not None) == (job.state in (State.FAILED, State.QUARANTINED))
-        if job.state in (State.FAILED, State.QUARANTINED, State.UNMATCHED):
+        assert (job.held_state is not None) == (job.state in (State.FAILED, State.QUARANTINED, State.CANCELLED))
+        if job.state in (State.FAILED, State.QUARANTINED, State.UNMATCHED, State.CANCELLED):
             assert job.reason
             assert job.error_details.owner in set(Owner)
             assert job.error_details.error in set(s.Trouble)
-        assert job.failures <= rules.MAX_FAILURES
-        assert job.attempts <= rules.MAX_ATTEMPTS
+        assert job.failures <= MAX_FAILURES
+        assert 0 <= job.attempts - job.forgiven <= MAX_ATTEMPTS

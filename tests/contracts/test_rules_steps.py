@@ -2,10 +2,10 @@
 
 import pytest
 
-from contracts import rules
 from contracts.errors import Conflict, NotFound, TooEarly
 from contracts.models import FINAL, ErrorDetails, InputFile, Job, State, Trouble
-from contracts.rules import MAX_ATTEMPTS, MAX_FAILURES, advance, read_back
+from contracts.rules import advance, read_back
+from contracts.states import MAX_ATTEMPTS, MAX_FAILURES, ON_ITS_WAY, RANK
 from tests.support import stories as s
 from tests.support.stories import NOW, told
 
@@ -38,6 +38,9 @@ TABLE = {
     s.previewed: ".......t..",
     s.worker_released: "..........",
     s.released: "ccccccccct",
+    s.retried: ".......cct",
+    s.cancelled: "tttttttccc",
+    s.applied: ".......ttt",
 }
 
 
@@ -217,7 +220,7 @@ def test_a_job_that_was_given_up_says_the_contracts_words_for_the_place_of_the_f
 
 
 @pytest.mark.parametrize(("held", "back"), [
-    ("created", State.CREATED), ("sending", State.SENDING), ("received", State.RECEIVED), ("running", State.RECEIVED),
+    ("created", State.SENDING), ("sending", State.SENDING), ("received", State.RECEIVED), ("running", State.RECEIVED),
     ("processed", State.RECEIVED), ("delivering", State.DELIVERING), ("delivered", State.DELIVERED),
 ])  # fmt: skip
 @pytest.mark.parametrize("retry_at", [0, NOW + 1])
@@ -225,7 +228,8 @@ def test_an_operator_brings_a_job_back_to_where_it_stood_and_its_pipeline_is_tol
     job = told([s.failed_step(State(held), retry_at=retry_at and NOW + n) for n in range(9)], job=REACHED[held])
     assert job.state is (State.QUARANTINED if retry_at else State.FAILED)
     free = advance(job, s.released(), NOW)
-    assert (free.state, free.held_state, free.failures, free.attempts, free.reason) == (back, None, 0, 0, "")
+    assert (free.state, free.held_state, free.failures, free.reason) == (back, None, 0, "")
+    assert free.forgiven == free.attempts == job.attempts
     assert free.error_details == ErrorDetails()
     if back is State.RECEIVED:
         assert (free.pipeline_details.status, free.pipeline_details.output_files) == ("", None)
@@ -263,7 +267,7 @@ def test_the_contracts_words_stand_for_a_state_or_for_none(words, state):
 def test_a_job_can_be_created_with_nothing_known_of_its_content():
     fact = s.created().model_copy(update={"input_file": InputFile(hostname="oem", dir_name="/", name="n")})
     assert isinstance(advance(None, fact, NOW), Job)
-    assert rules.RANK[State.COMPLETE] == len(rules.ON_ITS_WAY) - 1
+    assert RANK[State.COMPLETE] == len(ON_ITS_WAY) - 1
 
 
 def test_only_the_run_that_holds_the_lease_may_report():

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from contracts.bus.local import LocalBus
 from contracts.errors import Unavailable
-from contracts.events import OutputsDelivered, StepFailed, jobs_in
+from contracts.events import JobCancelled, OutputsDelivered, StepFailed, jobs_in
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, OutputFile, PipelineDetails, State
 from edge.file_receiver.rules import names_for, sub_folder_of
@@ -229,7 +229,7 @@ async def test_an_announcement_wakes_it(journal, jobs, outputs, output, ask):
         await delivered(jobs, "job-1")
 
 
-@pytest.mark.parametrize("end", [State.FAILED, State.UNMATCHED, State.COMPLETE, State.QUARANTINED])
+@pytest.mark.parametrize("end", [State.FAILED, State.UNMATCHED, State.COMPLETE, State.QUARANTINED, State.CANCELLED])
 async def test_rows_of_jobs_that_ended_without_outputs_are_closed(journal, jobs, receiver, end):
     (row,) = await journal.sight([Sighting("/in", "", "a.tif", Signature(1, 1, 1))])
     await journal.hashed(row, "s", "job-1")
@@ -237,6 +237,26 @@ async def test_rows_of_jobs_that_ended_without_outputs_are_closed(journal, jobs,
     async with receiver.running():
         jobs.jobs["job-1"] = Job(id="job-1", state=end, origin_host="oem", reason="why", last_updated=time.time_ns())
         await eventually_state(journal, row, "done", str(end))
+
+
+async def test_results_of_a_job_that_is_cancelled_meanwhile_close_its_row_as_cancelled(
+    journal, jobs, outputs, receiver, output
+):
+    (row,) = await journal.sight([Sighting("/in", "", "a.tif", Signature(1, 1, 1))])
+    await journal.hashed(row, "s", "job-1")
+    await journal.step([Step(row.id, FileState.HASHED, FileState.SENT)])
+    delivering(jobs, outputs, "job-1", b"one")
+    send = jobs.report
+
+    async def cancelled_first(facts):
+        jobs.report = send
+        await send([JobCancelled(job_id="job-1", by="operator")])
+        return await send(facts)
+
+    jobs.report = cancelled_first
+    async with receiver.running():
+        await eventually_state(journal, row, "done", "cancelled")
+    assert jobs.jobs["job-1"].state is State.CANCELLED
 
 
 async def test_a_retry_is_answered(receiver, ask):

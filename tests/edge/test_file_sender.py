@@ -1,20 +1,26 @@
 """The file sender against the real file receiver of the gateway."""
 
+import hashlib
 import json
+import socket
 import time
 
 import httpx
 import pytest
 
-from contracts.errors import Unavailable
+from contracts.desk import LONGEST_AWAY
+from contracts.errors import Away, Unavailable
+from contracts.events import JobCancelled, JobReleased
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, State
 from edge.data_organizer.rules import input_file, job_id_of
+from edge.data_organizer.service import DataOrganizer
 from edge.file_sender.service import FileSender
 from edge.file_watcher.looking import signature_of
 from edge.rows import FileState, Sighting, Step
 from gateway.file_receiver.service import FileReceiver
 from tests.support.jobs import FakeJobs
+from tests.support.serving import listening
 from tests.support.waiting import eventually
 
 
@@ -37,8 +43,6 @@ def sender(journal, jobs, gateway, ask, inbox) -> FileSender:
 
 async def registered(journal, jobs, inbox, name, content=b"pixels", folder=""):
     """A file whose job waits to be sent."""
-    import hashlib
-
     path = inbox / folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -50,6 +54,14 @@ async def registered(journal, jobs, inbox, name, content=b"pixels", folder=""):
     jobs.jobs[job.id] = job.evolve(state=State.SENDING)
     await journal.step([Step(row.id, FileState.HASHED, FileState.REGISTERED)])
     return row
+
+
+async def hashed(journal, inbox, name, content=b"pixels"):
+    """A file that was read, and whose job is not registered yet."""
+    (inbox / name).write_bytes(content)
+    (row,) = await journal.sight([Sighting(str(inbox), "", name, signature_of((inbox / name).stat()))])
+    sha256 = hashlib.sha256(content).hexdigest()
+    return await journal.hashed(row, sha256, job_id_of("oem", str(inbox), name, sha256))
 
 
 async def in_state(journal, row, state, outcome="") -> None:
@@ -123,6 +135,42 @@ async def test_a_gateway_that_is_away_is_waited_for(journal, jobs, gateway, inbo
             assert sender.desks[0].trouble == ""
 
 
+async def test_when_the_gateway_is_back_all_that_waited_is_registered_and_sent_within_moments(journal, inbox, tmp_path):
+    """However long it was away: over a real line, whose far end is shut and opened."""
+    jobs = FakeJobs()
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway")
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n])) for n in range(12)]
+    new = await hashed(journal, inbox, "new.tif")
+    jobs.down = Away("no way to the job repository")
+    tries = []
+    report = jobs.report
+
+    async def counted(facts):
+        tries.append(len(facts))
+        return await report(facts)
+
+    jobs.report = counted
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        sender = FileSender(journal, jobs, client, time.time_ns, roots=[str(inbox)], every=3600)
+        organizer = DataOrganizer(journal, jobs, AllTasks(), roots=[str(inbox)], every=3600)
+        async with sender.running(), organizer.running():
+            await eventually(lambda: len(tries) >= 6, seconds=30)
+            jobs.down = None
+            async with listening(receiver, port):
+                deadline = time.monotonic() + 2 * LONGEST_AWAY + 3
+                for row in [*rows, new]:
+                    await in_state(journal, row, "sent")
+                assert time.monotonic() < deadline
+
+
+class AllTasks:
+    async def match(self, jobs):
+        return [True] * len(jobs)
+
+
 async def test_a_released_job_is_sent_again(journal, jobs, sender, inbox):
     row = await registered(journal, jobs, inbox, "a.tif")
     async with sender.running():
@@ -130,6 +178,35 @@ async def test_a_released_job_is_sent_again(journal, jobs, sender, inbox):
         jobs.jobs[row.job_id] = jobs.jobs[row.job_id].evolve(state=State.SENDING)
         await eventually(lambda: jobs.jobs[row.job_id].state is State.RECEIVED)
         await in_state(journal, row, "sent")
+
+
+async def test_a_file_whose_job_was_cancelled_is_not_sent_and_is_sent_once_it_is_released(journal, jobs, sender, inbox):
+    row = await registered(journal, jobs, inbox, "a.tif")
+    other = await registered(journal, jobs, inbox, "b.tif")
+    await jobs.report([JobCancelled(job_id=row.job_id, by="operator")])
+    organizer = DataOrganizer(journal, jobs, NoTasks(), roots=[str(inbox)], every=0.05)
+    async with sender.running(), organizer.running():
+        await in_state(journal, other, "sent")
+        await in_state(journal, row, "done", "cancelled")
+        assert jobs.jobs[row.job_id].state is State.CANCELLED
+        await jobs.report([JobReleased(job_id=row.job_id, by="operator")])
+        await in_state(journal, row, "sent")
+    assert jobs.jobs[row.job_id].state is State.RECEIVED
+
+
+class NoTasks:
+    async def match(self, jobs):
+        raise AssertionError("nothing new is to be registered")
+
+
+async def test_jobs_to_be_sent_again_are_found_behind_many_that_wait_or_that_nobody_has(journal, jobs, sender, inbox):
+    for n in range(1000):
+        jobs.jobs[f"foreign-{n}"] = Job(id=f"foreign-{n}", state=State.SENDING, origin_host="oem")
+    row = await registered(journal, jobs, inbox, "a.tif")
+    await journal.step([Step(row.id, FileState.REGISTERED, FileState.DONE, outcome="unmatched")])
+    async with sender.running():
+        await in_state(journal, row, "sent")
+    assert jobs.jobs[row.job_id].state is State.RECEIVED
 
 
 async def test_the_contracts_answers_to_data_to_handle(journal, jobs, sender, inbox, ask):

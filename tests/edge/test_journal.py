@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from contracts.errors import Conflict, Unavailable
 from edge.journal import Journal
-from edge.rows import NEVER, FileState, Sighting, Signature, Step
+from edge.rows import NEVER, SECOND, FileState, Sighting, Signature, Step
 
 ROOT = "/lab/input"
 
@@ -67,9 +67,12 @@ async def test_the_same_content_again_makes_no_second_job(journal):
 async def test_a_held_file_waits_for_a_change_or_its_time(journal):
     (empty,) = await journal.sight([sighting(hold="empty")])
     assert empty.not_before == NEVER
-    (unreadable,) = await journal.sight([sighting("b", hold="unreadable", retry=True)])
-    (still,) = await journal.sight([sighting("b", hold="unreadable", retry=True)])
-    assert unreadable.not_before < still.not_before < NEVER
+    for tries in range(1, 12):  # the pause doubles, spread by chance, up to ten minutes
+        before = time.time_ns()
+        (unreadable,) = await journal.sight([sighting("b", hold="unreadable", retry=True)])
+        assert unreadable.tries == tries
+        pause = (unreadable.not_before - before) / SECOND
+        assert 1 <= pause <= 2 + min(2.0 ** (tries + 1), 600)
     assert await journal.waiting(FileState.HELD, 10) == []
     (taken,) = await journal.sight([sighting(size=5)])
     assert (taken.id, taken.state) == (empty.id, FileState.FOUND)

@@ -13,9 +13,10 @@ import pytest
 
 from contracts import gojson, transfer
 from contracts.errors import Unavailable
-from contracts.events import InputDelivered
+from contracts.events import InputDelivered, JobCancelled, JobReleased
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, State
+from contracts.rules import advance
 from gateway.file_receiver import rules
 from gateway.file_receiver.service import FileReceiver
 from tests.support.jobs import FakeJobs
@@ -420,3 +421,50 @@ async def test_delivery_is_at_most_once_placed_under_any_repetition(bench: Bench
 
     assert final.headers["upload-offset"] == "50000"
     assert bench.files() == {"a.tif": content}
+
+
+def cancelled(bench: Bench, job_id: str) -> None:
+    fact = JobCancelled(job_id=job_id, by="operator", reason="wrong plate")
+    bench.jobs.jobs[job_id] = advance(bench.jobs.jobs[job_id], fact, time.time_ns())
+
+
+async def test_an_upload_in_the_middle_ends_when_its_job_is_cancelled_and_begins_again_after_its_release(bench: Bench):
+    job_id, content = bench.job(), os.urandom(2_000_000)
+    url = (await bench.create(job_id, content)).headers["location"]
+    assert (await bench.patch(url, 0, content[:1_000_000])).status_code == 204
+    cancelled(bench, job_id)
+
+    answer = await bench.patch(url, 1_000_000, content[1_000_000:])
+    again = await bench.create(job_id, content)
+
+    assert (answer.status_code, "cancelled by operator: wrong plate" in answer.text) == (404, True)
+    assert (again.status_code, "cancelled by operator: wrong plate" in again.text) == (409, True)
+    assert bench.files() == {}
+    released = JobReleased(job_id=job_id, by="operator")
+    bench.jobs.jobs[job_id] = advance(bench.jobs.jobs[job_id], released, time.time_ns())
+    url = (await bench.create(job_id, content)).headers["location"]
+    assert (await bench.patch(url, 0, content)).status_code == 204
+    assert bench.files() == {"a.tif": content}
+
+
+async def test_while_the_repository_is_away_an_upload_goes_on(bench: Bench) -> None:
+    job_id, content = bench.job(), os.urandom(2_000_000)
+    url = (await bench.create(job_id, content)).headers["location"]
+    bench.jobs.down = AWAY
+    assert (await bench.patch(url, 0, content[:1_000_000])).status_code == 204
+
+
+async def test_a_file_whose_job_is_cancelled_while_its_last_bytes_come_is_not_kept(bench: Bench) -> None:
+    job_id, content = bench.job(), b"some bytes"
+    get = bench.jobs.get
+
+    async def just_before(wanted: str) -> Job:
+        job = await get(wanted)
+        cancelled(bench, job_id)  # after the receiver has asked
+        return job
+
+    bench.jobs.get = just_before  # type: ignore[method-assign]
+    answer = await bench.create(job_id, content, body=content)
+    assert answer.status_code == 201
+    assert bench.files() == {}
+    assert bench.jobs.jobs[job_id].state is State.CANCELLED

@@ -72,6 +72,36 @@ async def test_what_cannot_be_fetched_is_refused_clearly(house, call, place, sta
         assert answer.text == 'strconv.Atoi: parsing "x": invalid syntax\n'
 
 
+async def test_results_of_a_cancelled_job_are_not_sent_until_it_is_released(house, call):
+    await processed(house, output(house))
+    await house.store.apply([s.confirmed(), s.cancelled()])
+    answer = await call("GET", "/transmitFile/job-1/0")
+    assert (answer.status_code, "job-1 is cancelled" in answer.text) == (409, True)
+    await house.store.apply([s.released()])
+    assert (await call("GET", "/transmitFile/job-1/0")).content == b"out"
+
+
+async def test_a_job_that_is_processed_again_loses_nothing_of_what_was_archived_before(house, call):
+    image = house.files.input / "a.tiff"
+    image.write_bytes(b"pixels")
+    await processed(house, output(house, content=b"first"))
+    first = await deliver(house)
+    await house.store.apply([s.applied(), s.input_delivered(folder=str(house.files.input))])
+    image.write_bytes(b"pixels")
+    again = output(house, content=b"second")
+    more = {"task_id": "task-2", "output_folder": str(house.files.output)}
+    report = s.reported(outputs=(again,)).model_copy(update={"task_id": "task-2"})
+    await house.store.apply([s.requested(**more), report, s.confirmed(outputs=(again,))])
+    second = await deliver(house)
+    assert second.state is State.COMPLETE
+    files = [job.pipeline_details.output_files[0] for job in (first, second)]
+    assert [content_of(file) for file in files] == [b"first", b"second"]
+    (before,) = second.earlier
+    assert before.pipeline_details.output_files[0] == files[0]
+    assert content_of(before.input_file) == b"pixels"
+    assert before.input_file.archive_name != second.input_file.archive_name
+
+
 async def test_an_output_that_is_gone_is_404(house, call):
     await processed(house, output(house))
     (house.files.output / "o.tiff").unlink()
@@ -147,7 +177,7 @@ async def test_outputs_of_one_name_from_two_folders_are_both_kept(house):
     assert [content_of(file) for file in files] == [b"1", b"2"]
 
 
-def content_of(file: OutputFile) -> bytes:
+def content_of(file: InputFile | OutputFile) -> bytes:
     return Path(file.archive_name).read_bytes()
 
 

@@ -10,7 +10,7 @@ from contracts.errors import NotFound
 from contracts.events import Message, jobs_in
 from contracts.models import InputFile, Job, State
 from contracts.ports import JobQuery
-from contracts.rules import MAX_ATTEMPTS
+from contracts.states import MAX_ATTEMPTS
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.store import JobStore
 from tests.support import stories as s

@@ -21,7 +21,7 @@ from tests.support.house import opened
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 STEPS = st.sampled_from([
     s.created, s.sending, s.unmatched, s.input_delivered, s.requested, s.reported, s.confirmed,
-    s.outputs_delivered, s.archived, s.previewed, s.released,
+    s.outputs_delivered, s.archived, s.previewed, s.released, s.retried, s.cancelled, s.applied,
 ])  # fmt: skip
 WORKERS = st.sampled_from(["w1", "w2"])
 
@@ -98,6 +98,28 @@ class StoreAndDict(RuleBasedStateMachine):
         assert self.runner.run(self.store.release(worker)) == len(held)
 
     @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), word=st.sampled_from([s.released, s.retried, s.cancelled, s.applied]))
+    def an_operator_speaks(self, data, word):
+        name = data.draw(st.sampled_from(sorted(self.jobs)))
+        old = self.jobs[name]
+        self.apply([word(name)])
+        new = self.runner.run(self.store.get(name))
+        if new.state is not old.state:
+            line = self.runner.run(self.store.history(name))[-1]
+            assert (line["By"], line["From"], line["To"]) == ("operator", old.state, new.state)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), version=st.integers(1, 3))
+    def a_task_is_applied(self, data, version):
+        """Whatever else is told of a job: one version of a task sends it on its way once, unless it could not."""
+        name = data.draw(st.sampled_from(sorted(self.jobs)))
+        for _ in range(2):
+            self.apply([s.applied(name, version=s.NOW + version)])
+        job = self.jobs[name]
+        processed = [one.pipeline_details for one in job.earlier if one.pipeline_details.task_version]
+        assert len({(one.task_id, one.task_version) for one in processed}) == len(processed)
+
+    @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def delete(self, data):
         name = data.draw(st.sampled_from(sorted(self.jobs)))
@@ -115,7 +137,7 @@ class StoreAndDict(RuleBasedStateMachine):
 
     @invariant()
     def the_columns_say_the_same_as_the_documents(self):
-        for state in (State.RUNNING, State.COMPLETE, State.QUARANTINED):
+        for state in (State.RUNNING, State.COMPLETE, State.QUARANTINED, State.CANCELLED):
             page = self.runner.run(self.store.find(JobQuery(states=(state,), newest_first=False)))
             assert [job.id for job in page.jobs] == [job.id for job in self.jobs.values() if job.state is state]
 

@@ -8,7 +8,7 @@ import pytest
 from contracts import edgex
 from contracts.models import OutputFile, State, Task
 from contracts.ports import JobQuery
-from contracts.rules import MAX_FAILURES
+from contracts.states import MAX_FAILURES
 from tests.support import stories as s
 from tests.support.house import noting
 from tests.support.waiting import eventually

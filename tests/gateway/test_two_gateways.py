@@ -1,6 +1,7 @@
 """Two gateways on one PostgreSQL, and a PostgreSQL that is killed: no job twice, none lost, nobody stops."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -8,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from contracts.bus.local import LocalBus
+from contracts.desk import LONGEST_AWAY, Desk
 from contracts.errors import AppError, Unavailable
 from contracts.events import Message
 from contracts.models import InputFile, Job, State
@@ -176,6 +178,43 @@ async def test_a_killed_database_makes_calls_unavailable_and_everything_goes_on_
         await eventually(works, seconds=20)
         assert (await store.get("before")).id == "before"
         assert (await store.get("after")).id == "after"
+
+
+async def test_work_is_taken_up_within_moments_when_the_database_is_back(own_server, caplog):
+    caplog.set_level(logging.CRITICAL)
+    url = own_server.database()
+    engine = open_engine(url)
+    migrate(engine)
+    engine.dispose()
+    async with connected(url, time.time_ns) as base:
+        store = JobStore(base.writer, base.readers, base.clock)
+        await store.apply([s.created("one"), s.created("two")])
+
+        killed: list[str] = []
+
+        async def look(limit: int):
+            return (await store.find(JobQuery(states=(State.CREATED,), limit=limit))).jobs
+
+        async def handle(job):
+            if not killed:
+                killed.append(job.id)
+                own_server.kill()  # in the middle of the work
+            await store.apply([s.sending(job.id)])
+
+        desk = Desk("test", look, handle, lambda job: job.id, slots=1, every=3600.0, chance=lambda: 1.0)
+        async with desk.running():
+            try:
+                await eventually(lambda: desk.trouble, seconds=20)
+                failures = asyncio.get_running_loop().time() + 4.0
+                # The longer it is away, the longer a pause that only grows would be.
+                await eventually(lambda: asyncio.get_running_loop().time() > failures)
+            finally:
+                await asyncio.to_thread(own_server.start)
+
+            async def both() -> bool:
+                return (await store.counts()) == {"sending": 2}
+
+            await eventually(both, seconds=LONGEST_AWAY + 3.0)
 
 
 def test_settings_that_break_the_promise_are_named(own_server):

@@ -96,6 +96,17 @@ class Hogs(Plugin):
         return Result(results=str(len(bytearray(4 << 30))))
 
 
+KEPT: list[bytearray] = []
+
+
+class Keeps(Plugin):
+    """Takes 1 GiB of address space and never gives it back; says in which process."""
+
+    def run(self, work: Work) -> Result:
+        KEPT.append(bytearray(1 << 30))
+        return Result(results=str(os.getpid()))
+
+
 class Speaks(Plugin):
     """Tells how its process is furnished."""
 

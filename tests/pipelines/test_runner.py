@@ -13,7 +13,7 @@ from pipelines.delivery import Output
 from pipelines.execution import Outcome, RunRequest, Status
 from pipelines.registry import Installed
 from pipelines.runner import Runner
-from pipelines.workers import Closed
+from pipelines.workers import Closed, Limits
 from tests.support import stories as s
 from tests.support.house import house_in
 from tests.support.waiting import eventually
@@ -207,3 +207,29 @@ async def test_only_plugins_that_work_are_offered_and_the_registry_hears_of_them
     answer = await house.call(runner, "GET", "/api/v1/pipelines")
     assert [entry["subscriptionTopic"] for entry in answer.json()] == ["only-file"]
     assert set(answer.json()[0]) == {"id", "name", "description", "subscriptionTopic", "status"}
+
+
+async def test_each_pipeline_runs_within_its_own_limits_and_fails_as_often_as_it_may(house):
+    workers = ScriptedWorkers(lambda _request: Outcome(Status.TIMED_OUT, reason="too slow"))
+    workers.may_finish.set()
+    plugins = {name: Installed(name, "m:C") for name in ("only-file", "slow")}
+    limits, own = Limits(timeout=5.0, attempts=2), {"slow": Limits(timeout=50.0, memory_bytes=1 << 30, attempts=1)}
+    runner = Runner(
+        house.jobs, house.launcher, plugins, workers, house.bus, house.clock,
+        worker="pc-1", size=2, drain_seconds=0.0, limits=limits, own_limits=own,
+    )  # fmt: skip
+    await house.store.apply([*s.full_story("a")[:3], s.requested("a", "slow")])
+    await launched(house, "b")
+    async with runner.running():
+        await eventually(lambda: _is(house, "a", State.QUARANTINED))
+
+        async def rests():
+            return (await house.store.get("b")).not_before > 0
+
+        await eventually(rests)
+        house.clock.turn(60)
+        await eventually(lambda: _is(house, "b", State.QUARANTINED))
+    asked = {request.job: (request.timeout, request.memory_bytes) for request in workers.requests}
+    assert asked == {"a": (50.0, 1 << 30), "b": (5.0, None)}
+    assert ((await house.store.get("a")).failures, (await house.store.get("b")).failures) == (1, 2)
+    assert (await house.store.get("a")).reason == "too slow (tried 1 times)"

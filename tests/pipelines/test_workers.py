@@ -389,3 +389,26 @@ async def until(true: Callable[[], bool], seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < deadline, "did not come true in time"
         await asyncio.sleep(0.005)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of the address space")
+async def test_a_pipeline_may_have_a_limit_of_its_own_which_holds_for_no_other(image: Path) -> None:
+    async with Workers(1) as workers:
+        small = replace(ask(image, "Hogs"), memory_bytes=2 << 30)
+        outcome = await workers.run(small)
+        assert (outcome.status, "MemoryError" in outcome.reason) == (Status.ERROR, True)
+        assert (await workers.run(ask(image, "Hogs", "job-2"))).status is Status.DONE
+    async with Workers(1, memory_bytes=2 << 30) as workers:
+        assert (await workers.run(replace(ask(image, "Hogs"), memory_bytes=8 << 30))).status is Status.DONE
+        assert (await workers.run(ask(image, "Hogs", "job-2"))).status is Status.ERROR
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the address space of a process")
+async def test_what_one_pipeline_keeps_does_not_count_against_the_limit_of_another(image: Path) -> None:
+    async with Workers(1, memory_bytes=16 << 30) as workers:
+        first = await workers.run(ask(image, "Keeps"))
+        second = await workers.run(ask(image, "Keeps", "job-2"))
+        assert first.results == second.results  # under one limit the process stays
+        third = await workers.run(replace(ask(image, "Keeps", "job-3"), memory_bytes=3 << 30))
+        assert third.status is Status.DONE, third.reason
+        assert third.results != second.results

@@ -11,9 +11,9 @@ from contracts.ports import Service
 
 
 @asynccontextmanager
-async def listening(service: Service) -> AsyncIterator[int]:
-    """The service runs and listens; gives its port on this computer."""
-    with bound("127.0.0.1", {service.name: 0}) as sockets:
+async def listening(service: Service, port: int = 0) -> AsyncIterator[int]:
+    """The service runs and listens, on a free port unless told which; gives its port on this computer."""
+    with bound("127.0.0.1", {service.name: port}) as sockets:
         async with served([service], sockets):
             yield port_of(sockets[service.name])
 

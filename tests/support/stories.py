@@ -74,8 +74,20 @@ def unmatched(job_id: str = "job-1"):
     return ev.JobUnmatched(job_id=job_id, by="data-organizer")
 
 
-def released(job_id: str = "job-1"):
-    return ev.JobReleased(job_id=job_id, by="operator")
+def released(job_id: str = "job-1", **more: object):
+    return ev.JobReleased(job_id=job_id, by="operator", **more)
+
+
+def retried(job_id: str = "job-1", **more: object):
+    return ev.JobRetried(job_id=job_id, by="operator", **more)
+
+
+def cancelled(job_id: str = "job-1", reason: str = "wrong plate"):
+    return ev.JobCancelled(job_id=job_id, by="operator", reason=reason)
+
+
+def applied(job_id: str = "job-1", task: str = "task-2", version: int = NOW + 1):
+    return ev.TaskApplied(job_id=job_id, by="operator", task_id=task, version=version, reason="a better model")
 
 
 def worker_released(job_id: str = "job-1", worker: str = "w1"):
