@@ -14,7 +14,9 @@ from contracts.client import HttpJobs, HttpTasks
 from contracts.disk import keep_folder
 from contracts.edgex import Style
 from contracts.ports import Bus, Jobs, Service
+from contracts.room import MB, Room
 from gateway.database import doubts, migrate, open_engine
+from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
 from gateway.files import GatewayFiles
@@ -65,7 +67,7 @@ async def gateway(
         base = None
         if {"job-repository", "task-launcher"} & set(names):
             base = await stack.enter_async_context(database(settings))
-        jobs: Jobs
+        jobs: JobRepository | HttpJobs
         if base is not None and "job-repository" in names:
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
@@ -79,7 +81,9 @@ async def gateway(
         else:
             tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
         if "file-receiver-gateway" in names:
-            services["file-receiver-gateway"] = FileReceiver(jobs, files.input, host)
+            services["file-receiver-gateway"] = FileReceiver(
+                jobs, files.input, host, admission=_admission(settings, jobs)
+            )
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock)
         yield Gateway(jobs, tasks, services)
@@ -104,6 +108,16 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
         readers.dispose()
 
 
+def _admission(settings: Settings, jobs: JobRepository | HttpJobs) -> Admission:
+    mine = settings.gateway
+    return Admission(
+        Room(settings.gateway_places("input"), mine.min_free_mb),
+        most_bytes=int(mine.max_file_mb * MB),
+        most_waiting=mine.max_waiting,
+        counts=jobs.counts,
+    )
+
+
 def _launcher(
     settings: Settings, jobs: Jobs, store: TaskStore, files: GatewayFiles, bus: Bus, ports: Mapping[str, int]
 ) -> TaskLauncher:
@@ -119,5 +133,6 @@ def _launcher(
         time.time_ns,
         hostname=mine.hostname,
         answer_seconds=mine.answer_seconds,
+        room=Room(settings.gateway_places("output"), mine.min_free_mb),
         wording=Wording(style, raw_payload=mine.edgex_raw_payload and style is Style.EDGEX),
     )

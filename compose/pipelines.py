@@ -4,6 +4,7 @@ import time
 
 from compose.settings import Settings
 from contracts.ports import Bus, Jobs
+from contracts.room import Room
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
 from pipelines.workers import Workers, one_thread
@@ -27,6 +28,7 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
         time.time_ns,
         worker=settings.worker_name(),
         size=size,
+        room=Room({"output": settings.gateway_files() / "output"}, settings.gateway.min_free_mb),
         lease_seconds=settings.pipelines.lease_seconds,
         timeout_seconds=settings.pipelines.timeout_seconds,
     )

@@ -7,13 +7,14 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from contracts.errors import Unavailable, error_of
+from contracts.errors import Unavailable, error_of, told_after
 from contracts.events import FACTS, VERDICTS, Fact, Verdict
 from contracts.listing import params_of
 from contracts.models import Job
 from contracts.ports import JobQuery, Page
 
 JOBS = TypeAdapter(list[Job])
+COUNTS = TypeAdapter(dict[str, int])
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 
@@ -25,7 +26,8 @@ async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any
         where = f"{str(client.base_url).rstrip('/')}{path}"
         raise Unavailable(f"{method} {where}: {error or type(error).__name__}") from None
     if response.status_code >= 400:
-        raise error_of(response.status_code, response.text.strip() or f"{method} {path}: {response.status_code}")
+        words = response.text.strip() or f"{method} {path}: {response.status_code}"
+        raise error_of(response.status_code, words, told_after(response.headers))
     return response
 
 
@@ -52,6 +54,10 @@ class HttpJobs:
         """One job. Raises ``NotFound``."""
         response = await call(self._client, "GET", f"/api/v1/job/{quote(job_id, safe='')}")
         return Job.model_validate_json(response.content)
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return COUNTS.validate_json((await call(self._client, "GET", "/api/v1/counts")).content)
 
     async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
         """Lease launched jobs to a worker."""

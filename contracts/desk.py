@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from contracts.correlation import correlation, id_of
-from contracts.errors import AppError
+from contracts.errors import AppError, Throttled
 from contracts.tracing import span
 
 T = TypeVar("T")
@@ -51,10 +51,12 @@ class Desk(Generic[T]):
         slots: int = 8,
         every: float = 5.0,
         exclusive: bool = False,
+        longest: float = 30.0,
     ) -> None:
+        """``longest``: seconds for which a thing that failed is left alone at most."""
         self.name = name
         self._look, self._handle, self._name_of = look, handle, name_of
-        self._slots, self._every, self._exclusive = slots, every, exclusive
+        self._slots, self._every, self._exclusive, self._longest = slots, every, exclusive, longest
         self._wake = asyncio.Event()
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, int] = {}
@@ -105,6 +107,7 @@ class Desk(Generic[T]):
                 failures += 1
                 self.trouble = str(error)
                 pause = min(pause, pause_after(failures, longest=self._every, chance=random.random()))
+                pause = max(pause, _asked_for(error))
                 log.warning("%s: cannot look for work: %s", self.name, error)
             except Exception as error:
                 failures += 1
@@ -165,7 +168,7 @@ class Desk(Generic[T]):
         except Exception as error:
             self.failed += 1
             failures = self._failures[name] = self._failures.get(name, 0) + 1
-            pause = pause_after(failures, chance=random.random())
+            pause = max(pause_after(failures, longest=self._longest, chance=random.random()), _asked_for(error))
             self._resting[name] = asyncio.get_running_loop().time() + pause
             if isinstance(error, AppError):
                 log.warning("%s: %s: %s; again in %.1f s", self.name, name, error, pause)
@@ -174,3 +177,8 @@ class Desk(Generic[T]):
         finally:
             del self._in_hand[name]
             self._wake.set()
+
+
+def _asked_for(error: Exception) -> float:
+    """Seconds for which a peer that was asked too often wants to be left alone."""
+    return error.after or 0.0 if isinstance(error, Throttled) else 0.0

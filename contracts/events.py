@@ -154,6 +154,20 @@ class StepFailed(Reported):
     """Until when the lease lasted that is complained of (ns): once there is another, nobody minds."""
 
 
+class JobWaits(Reported):
+    """A step cannot be begun now, through no fault of the job: a disk is full, or too many others wait. It costs
+    neither a try nor a run."""
+
+    kind: Literal["job-waits"] = "job-waits"
+    state: State
+    reason: str
+    until: int = 0
+    """Not looked at again before (ns); 0: whenever there is time."""
+    worker: str = ""
+    """Who gives the job back, where it is leased, and which run of it."""
+    attempt: int = 0
+
+
 class WorkerReleased(Reported):
     """A worker gave the job back unfinished (it stops, or it has been started anew)."""
 
@@ -181,6 +195,7 @@ Fact = (
     | OutputsArchived
     | PreviewsMade
     | StepFailed
+    | JobWaits
     | WorkerReleased
     | JobReleased
 )

@@ -193,6 +193,8 @@ class Job(Model):
     lease_until: int = 0
     held_state: State | None = Field(default=None, strict=False)
     previewed: bool = True
+    spared: int = 0
+    """runs that do not count: they ended because a disk was full"""
 
 
 class Task(Model):

@@ -170,7 +170,7 @@ def _damaged(job: Job, fact: ev.InputDamaged, _at: int) -> Job:
     if job.state is State.RUNNING and (job.lease_holder, job.attempts) != (fact.worker, fact.attempt):
         return job  # another run has it, and looks for itself
     attempts = job.attempts + (job.state is State.RECEIVED)
-    if job.origin_host in ("", job.input_file.hostname) or attempts >= MAX_ATTEMPTS:
+    if job.origin_host in ("", job.input_file.hostname) or attempts - job.spared >= MAX_ATTEMPTS:
         # Nobody can send it again, or it was sent so often that the disk here is to blame.
         return gave_up(job, State.QUARANTINED, Trouble.VALIDATE_FILE, fact.reason, fact.by)
     file = job.input_file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
@@ -205,10 +205,11 @@ def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
     again = job.lease_holder == fact.worker and job.lease_until > at
     if again:
         return job.evolve(lease_until=max(job.lease_until, fact.lease_until))
-    if job.attempts >= MAX_ATTEMPTS:
+    if job.attempts - job.spared >= MAX_ATTEMPTS:
         reason = f"its pipeline was started {job.attempts} times and never finished"
         return gave_up(job, State.QUARANTINED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
-    return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1)
+    reason = job.reason if job.failures else ""  # what it waited for is there
+    return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1, reason=reason)
 
 
 def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:
@@ -293,6 +294,17 @@ def _step_failed(job: Job, fact: ev.StepFailed, _at: int) -> Job:
     )
 
 
+def _waits(job: Job, fact: ev.JobWaits, _at: int) -> Job:
+    if job.state is not fact.state or job.state in FINAL:
+        return job
+    if not fact.worker:
+        return job if job.lease_holder else job.evolve(reason=fact.reason, not_before=fact.until)
+    if (job.lease_holder, job.attempts) != (fact.worker, fact.attempt):
+        return job
+    free = {"lease_holder": "", "lease_until": 0, "spared": job.spared + 1}
+    return job.evolve(reason=fact.reason, not_before=fact.until, **free)
+
+
 def _worker_released(job: Job, fact: ev.WorkerReleased, _at: int) -> Job:
     if job.state is not State.RUNNING or job.lease_holder != fact.worker:
         return job
@@ -307,7 +319,7 @@ def _released(job: Job, _fact: ev.JobReleased, _at: int) -> Job:
         # It is launched anew: a pipeline that does not claim its jobs must be told again.
         back = State.RECEIVED
         details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
-    return enter(job, back, pipeline_details=details, attempts=0)
+    return enter(job, back, pipeline_details=details, attempts=0, spared=0)
 
 
 DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
@@ -323,6 +335,7 @@ DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
     ev.OutputsArchived: _archived,
     ev.PreviewsMade: _previewed,
     ev.StepFailed: _step_failed,
+    ev.JobWaits: _waits,
     ev.WorkerReleased: _worker_released,
     ev.JobReleased: _released,
 }

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from contracts.disk import sha256_of
+from contracts.disk import no_room, sha256_of
 from pipelines.delivery import Output, deliver, scratch
 from pipelines.plugin import BadInput, Pipeline, Result, Work
 from pipelines.registry import make
@@ -32,6 +32,8 @@ class Status(StrEnum):
     """The input is not the file that it should be; the plug-in was not run."""
     CRASHED = "crashed"
     """The worker's interpreter is gone: a segmentation fault, ``os._exit``, the out-of-memory killer."""
+    NO_ROOM = "no-room"
+    """A disk was full; it is not the job's fault."""
     TIMED_OUT = "timed-out"
 
 
@@ -102,6 +104,8 @@ def execute(request: RunRequest) -> Outcome:
     except BadInput as error:
         return Outcome(Status.BAD_INPUT, reason=_short(str(error)), seconds=time.perf_counter() - started)
     except (Exception, SystemExit) as error:
+        if no_room(error) or (error.__cause__ is not None and no_room(error.__cause__)):
+            return Outcome(Status.NO_ROOM, reason=why(error), seconds=time.perf_counter() - started)
         return Outcome(Status.ERROR, reason=why(error), seconds=time.perf_counter() - started)
 
 

@@ -17,9 +17,11 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
 from contracts.errors import AppError
-from contracts.events import Fact, InputDamaged, PipelineReported, PipelineStarted, StepFailed
+from contracts.events import Fact, InputDamaged, JobWaits, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
-from contracts.ports import Bus, Clock, Delivery, Jobs
+from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
+from contracts.room import Room
+from contracts.waiting import check_room
 from pipelines.delivery import discard, scratch_of
 from pipelines.registry import Installed
 from pipelines.workers import Closed, Outcome, RunRequest, Status, Workers
@@ -27,6 +29,8 @@ from pipelines.workers import Closed, Outcome, RunRequest, Status, Workers
 log = logging.getLogger(__name__)
 BY = "pipeline-runner"
 REGISTER_SECONDS = 30.0
+FULL_PAUSE = 5 * 10**9
+"""ns for which a job is left alone whose run found a disk full."""
 
 
 class Registrar(Protocol):
@@ -55,14 +59,17 @@ class Runner:
         lease_seconds: float = 60.0,
         timeout_seconds: float = 600.0,
         drain_seconds: float = 10.0,
+        room: Room | None = None,
     ) -> None:
-        """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds."""
+        """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds. ``room`` for outputs:
+        without it nothing is claimed."""
+        self._room = room
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
         self._worker, self._lease, self._timeout, self._drain = worker, lease_seconds, timeout_seconds, drain_seconds
         # One more than can run for each process: it must not stand idle while a result is reported.
         self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
-        self.desks = (self._desk,)
+        self.desks = (self._desk, *([room] if room else ()))
         self._seconds = meters.histogram(
             "cytobus_pipeline_seconds", "Time of pipelines, by what came of it (s)", ["pipeline", "outcome"]
         )
@@ -70,7 +77,7 @@ class Runner:
             topic
         ) in self._plugins:  # there from the start: what appears with its first count has not grown, to Prometheus
             self._seconds.labels(topic, str(Status.DONE))
-        self.meters = (self._seconds,)
+        self.meters = (self._seconds, *([room] if room else ()))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -137,6 +144,7 @@ class Runner:
         self._desk.wake()
 
     async def _claim(self, free: int) -> Sequence[Job]:
+        await check_room(self._room, self._jobs, JobQuery(states=(State.RUNNING,)), BY)
         return await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease)
 
     async def work_on(self, job: Job) -> None:
@@ -202,8 +210,18 @@ class Runner:
         if outcome.status is Status.DAMAGED:
             log.warning("job %s: %s", job.id, outcome.reason)
             return InputDamaged(job_id=job.id, by=BY, reason=outcome.reason, worker=self._worker, attempt=job.attempts)
-        pause = pause_after(job.failures, first=0.5, chance=random.random())
         log.warning("job %s: %s", job.id, outcome.reason)
+        if outcome.status is Status.NO_ROOM:
+            return JobWaits(
+                job_id=job.id,
+                by=BY,
+                state=State.RUNNING,
+                reason=f"waits for room on the disk of {details.output_folder}",
+                until=self._clock() + FULL_PAUSE,
+                worker=self._worker,
+                attempt=job.attempts,
+            )
+        pause = pause_after(job.failures, first=0.5, chance=random.random())
         return StepFailed(
             job_id=job.id,
             by=BY,

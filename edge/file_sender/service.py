@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import gojson, meters, steps, web
 from contracts.desk import Desk, pause_after
-from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Unavailable, error_of
+from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailable, error_of
 from contracts.events import StepFailed, TransferStarted
 from contracts.models import Job, State, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
@@ -27,6 +27,8 @@ from edge.journal import Journal
 from edge.rows import SECOND, FileState, Row, Sighting, Step
 
 log = logging.getLogger(__name__)
+LONGEST = 5.0
+"""Seconds for which a file is left alone at most that the gateway did not take."""
 
 
 class FileSender:
@@ -53,7 +55,15 @@ class FileSender:
         self._journal, self._jobs, self._client, self._clock = journal, jobs, client, clock
         self._host, self._roots = host, tuple(roots)
         self._failures, self._away_until, self._away = 0, 0.0, ""
-        self._sending = Desk("sending", self._registered, self._send, lambda row: str(row.id), slots=slots, every=every)
+        self._sending = Desk(
+            "sending",
+            self._registered,
+            self._send,
+            lambda row: str(row.id),
+            slots=slots,
+            every=every,
+            longest=LONGEST,
+        )
         self._recalling = Desk(
             "recalling", self._wanted_again, self._send_again, lambda job: job.id, slots=1, every=recall_seconds
         )
@@ -115,11 +125,11 @@ class FileSender:
             steps.note("sent to the gateway", row.job_id, row.path.as_posix())
 
     def _note_away(self, error: Unavailable) -> None:
-        if not isinstance(error, Full) and not isinstance(error.__cause__, httpx.RequestError):
+        if error.after is None and not isinstance(error.__cause__, httpx.RequestError):
             # It is about this file alone; the others are not to wait.
             return
         self._failures += 1
-        pause = pause_after(self._failures, longest=2.0, chance=random.random())
+        pause = max(pause_after(self._failures, longest=2.0, chance=random.random()), error.after or 0.0)
         self._away, self._away_until = str(error), asyncio.get_running_loop().time() + pause
 
     async def _give_up(self, row: Row, outcome: str, reason: str) -> None:

@@ -18,11 +18,14 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, transfer, web
 from contracts.condition import Condition
 from contracts.disk import bare_name
-from contracts.errors import AppError, BadRequest, Conflict, error_of
+from contracts.errors import AppError, BadRequest, Conflict, Unavailable, error_of
 from contracts.events import InputDelivered
 from contracts.models import SHA256, Job, Owner
 from contracts.ports import Jobs
+from contracts.room import Room
+from contracts.waiting import say_waiting
 from gateway.file_receiver import rules
+from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.body import finished, received
 from gateway.file_receiver.plain import PlainCalls
 from gateway.file_receiver.store import Part, Store, Upload
@@ -42,16 +45,27 @@ class FileReceiver:
 
     name = str(Owner.FILE_RECEIVER_GATEWAY)
 
-    def __init__(self, jobs: Jobs, folder: Path, hostname: str, *, days: float = 7, patience: float = 30) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        folder: Path,
+        hostname: str,
+        *,
+        days: float = 7,
+        patience: float = 30,
+        admission: Admission | None = None,
+    ) -> None:
         """``days`` after its last byte an unfinished upload is removed; ``patience`` is for a silent sender (s)."""
+        self._admission = admission or Admission()
         self._jobs, self._store, self._hostname = jobs, Store(folder), hostname
         self._days, self._patience = days, patience
         self._parts: dict[str, Part] = {}
         self._bytes = meters.counter("cytobus_received_bytes", "Bytes of images received whole")
         self._files = meters.counter("cytobus_received_files", "Images received whole")
-        self.meters = (self._bytes, self._files)
         self._reporting = Condition("reports to the job repository")
-        self.desks = (self._reporting,)
+        room = self._admission.room
+        self.meters: tuple[meters.Collector, ...] = (self._bytes, self._files, *([room] if room else ()))
+        self.desks: tuple[Condition | Room, ...] = (self._reporting, *([room] if room else ()))
 
     def routes(self) -> list[BaseRoute]:
         """The upload resources, and the contract's three calls."""
@@ -125,6 +139,7 @@ class FileReceiver:
             return Response(status_code=201, headers={**location, "Upload-Offset": str(upload.length)})
         async with self._held(upload.id, upload) as part:
             if part.offset == 0 and not part.full:
+                await self._admit(job, upload.length)
                 if creation.body != upload.length or upload.length > transfer.CHUNK:
                     await asyncio.to_thread(self._store.note, part)
                 if creation.body != 0:
@@ -191,8 +206,19 @@ class FileReceiver:
         for name in [name for name, part in self._parts.items() if not part.busy][: max(0, spare)]:
             del self._parts[name]
 
+    async def _admit(self, job: Job, length: int) -> None:
+        """Refuse what there is no room for now, and say in the job what it waits for."""
+        try:
+            await self._admission.begin(length)
+        except Unavailable as error:
+            if error.waits:
+                await say_waiting(self._jobs, (job,), self.name, error.waits)
+            raise
+
     async def _append(self, request: Request, part: Part, checksum: transfer.Checksum | None) -> None:
         room = part.upload.length - part.offset
+        if part.offset or part.noted:
+            await self._admission.go_on(int(request.headers.get("content-length", "0")))
         await received(request, Appending(self._store, part, checksum), room, self._patience)
 
     async def take(self, job: Job, request: Request) -> None:
@@ -201,9 +227,10 @@ class FileReceiver:
             return
         bare_name(job.id)
         folder = rules.folder_of(job.input_file.dir_name)
+        await self._admit(job, int(request.headers.get("content-length", "0")))
         arriving = Arriving(self._store)
         try:
-            await received(request, arriving, None, self._patience)
+            await received(request, arriving, self._admission.most_bytes or None, self._patience)
             upload = Upload(job.id, bare_name(job.input_file.name), folder, arriving.sha256, arriving.size)
             async with self._held(upload.id, upload) as part:
                 if not part.full or upload.length == 0:

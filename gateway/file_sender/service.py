@@ -14,9 +14,9 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, make_folder, place
+from contracts.disk import bare_name, make_folder, no_room, place
 from contracts.errors import AppError, BadRequest, NotFound
-from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
+from contracts.events import Fact, JobWaits, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.models import Job, OutputFile, Owner, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
@@ -28,6 +28,8 @@ from gateway.files import GatewayFiles, archived_path, output_path
 log = logging.getLogger(__name__)
 BATCH = 50
 """Jobs that are archived together, and so share their syncs to disk."""
+FULL_PAUSE = 5 * 10**9
+"""ns for which a job is left alone that the archive has no room for."""
 PREVIEW_PATIENCE = 60 * 10**9
 """ns that a preview waits at most for the pipelines to be idle."""
 
@@ -84,6 +86,14 @@ class FileSender:
         if isinstance(result, tuple):
             file, outputs = result
             return OutputsArchived(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, input_file=file, outputs=outputs)
+        if no_room(result):
+            return JobWaits(
+                job_id=job.id,
+                by=Owner.FILE_SENDER_GATEWAY,
+                state=job.state,
+                reason=f"waits for room on the disk of {self._files.archive}",
+                until=self._clock() + FULL_PAUSE,
+            )
         pause = pause_after(job.failures, first=1.0, chance=random.random())
         return StepFailed(
             job_id=job.id,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from contracts import rules
 from contracts.announcements import announcement
 from contracts.errors import AppError, NotFound
-from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased
+from contracts.events import Fact, JobWaits, PipelineStarted, Verdict, WorkerReleased
 from contracts.models import FINAL, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
@@ -261,7 +261,9 @@ def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str
 
 
 def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | None:
-    """The history line of a change; a lease that is merely kept alive is not worth one."""
+    """The history line of a change; a lease that is merely kept alive, or a wait that goes on, is not worth one."""
+    if isinstance(fact, JobWaits) and old is not None and old.reason == new.reason:
+        return None
     kept_alive = old is not None and isinstance(fact, PipelineStarted) and old.lease_holder == new.lease_holder
     if kept_alive and new.state is State.RUNNING:
         return None

@@ -16,6 +16,7 @@ from contracts.events import jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Task, Text
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
+from contracts.room import Room
 from gateway.files import GatewayFiles
 from gateway.task_launcher.launching import Launching
 from gateway.task_launcher.messages import Wording
@@ -70,10 +71,12 @@ class TaskLauncher:
         hostname: str = "gateway",
         answer_seconds: float = 900.0,
         wording: Wording = Wording(),  # noqa: B008 - a frozen value
+        room: Room | None = None,
     ) -> None:
         self._jobs, self._store, self._bus, self._clock = jobs, store, bus, clock
-        self._work = Launching(jobs, store, files, addresses, hostname, clock, answer_seconds, wording)
-        self.desks = self._work.desks
+        self._work = Launching(jobs, store, files, addresses, hostname, clock, answer_seconds, wording, room)
+        self.desks = (*self._work.desks, *([room] if room else ()))
+        self.meters = (room,) if room else ()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import Response
 
 from contracts.client import HttpJobs, HttpTasks, call
-from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, TooEarly, Unavailable, error_of
+from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Throttled, TooEarly, Unavailable, error_of
 from contracts.events import Message
 from contracts.listing import params_of, query_of
 from contracts.models import Job, State, Task
@@ -150,7 +150,7 @@ async def test_a_repository_that_is_down_is_unavailable_and_may_be_asked_again()
 @pytest.mark.parametrize(("status", "kind", "retry"), [
     (400, BadRequest, False), (404, NotFound, False), (409, Conflict, False), (425, TooEarly, True),
     (503, Unavailable, True), (507, Full, True), (500, Unavailable, True), (502, Unavailable, True),
-    (429, Unavailable, True), (418, BadRequest, False), (413, BadRequest, False),
+    (429, Throttled, True), (418, BadRequest, False), (413, BadRequest, False),
 ])  # fmt: skip
 async def test_answers_become_errors_of_our_own(status, kind, retry):
     transport = httpx.ASGITransport(app=Response("because\n", status))

@@ -36,6 +36,7 @@ TABLE = {
     s.outputs_delivered: "eeeeet....",
     s.archived: "eeeeett...",
     s.previewed: ".......t..",
+    s.waits: "..t.......",
     s.worker_released: "..........",
     s.released: "ccccccccct",
 }

@@ -9,12 +9,15 @@ import pytest
 from contracts.errors import Unavailable
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, State
+from contracts.room import Room
 from edge.data_organizer.rules import input_file, job_id_of
 from edge.file_sender.service import FileSender
 from edge.file_watcher.looking import signature_of
 from edge.rows import FileState, Sighting, Step
+from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from tests.support.jobs import FakeJobs
+from tests.support.tanks import Tank
 from tests.support.waiting import eventually
 
 
@@ -153,3 +156,36 @@ async def test_the_contracts_answers_to_data_to_handle(journal, jobs, sender, in
     async with sender.running():
         await eventually(lambda: jobs.jobs["j1"].state is State.RECEIVED)
     assert (await client.post("/api/v1/retry")).status_code == 200
+
+
+def sender_for(journal, jobs, receiver, ask, inbox) -> FileSender:
+    app = ask(app_of(receiver))
+    return FileSender(journal, jobs, app, time.time_ns, roots=[str(inbox)], every=0.05, recall_seconds=0.05)
+
+
+async def test_a_full_gateway_costs_nothing_and_is_filled_when_there_is_room(journal, jobs, ask, inbox, tmp_path):
+    tank = Tank(99)
+    admission = Admission(Room({"input": tmp_path / "gateway"}, 100, tank))
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway", admission=admission)
+    rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n]) * 100) for n in range(30)]
+    sender = sender_for(journal, jobs, receiver, ask, inbox)
+    async with receiver.running(), sender.running():
+        await eventually(lambda: any(job.reason.startswith("waits for room") for job in jobs.jobs.values()))
+        await eventually(lambda: "99 MB free" in sender.desks[0].trouble)
+        tank.free_mb = 200
+        for row in rows:
+            await in_state(journal, row, "sent")
+    assert all((job.state, job.failures) == (State.RECEIVED, 0) for job in jobs.jobs.values())
+
+
+async def test_a_file_over_the_gateways_limit_fails_with_the_remedy_and_stops_no_other(
+    journal, jobs, ask, inbox, tmp_path
+):
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway", admission=Admission(most_bytes=1000))
+    large = await registered(journal, jobs, inbox, "large.tif", bytes(1001))
+    small = await registered(journal, jobs, inbox, "small.tif", bytes(1000))
+    async with receiver.running(), sender_for(journal, jobs, receiver, ask, inbox).running():
+        await in_state(journal, large, "done", "refused")
+        await in_state(journal, small, "sent")
+    job = jobs.jobs[large.job_id]
+    assert (job.state, "raise gateway.max_file_mb" in job.reason) == (State.FAILED, True)

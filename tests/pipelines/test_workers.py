@@ -389,3 +389,10 @@ async def until(true: Callable[[], bool], seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < deadline, "did not come true in time"
         await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", ["Fills", "Wraps"])
+async def test_a_full_disk_is_told_apart_from_a_fault_of_the_job(run: Run, image: Path, how: str) -> None:
+    outcome = await run(ask(image, how))
+    assert outcome.status is Status.NO_ROOM
+    assert "No space left" in outcome.reason or "cannot write" in outcome.reason
