@@ -19,8 +19,10 @@ from contracts.bus.opening import open_bus
 from contracts.client import TIMEOUT, HttpJobs, HttpTasks
 from contracts.correlation import HEADER, correlation
 from contracts.hosting import PORTS, app_of, bound, port_of, served
+from contracts.limits import Limits
 from contracts.meters import BusFigures
 from contracts.ports import Bus, Service
+from contracts.room import MB
 
 if TYPE_CHECKING:
     from compose.gateway import Gateway
@@ -93,7 +95,7 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
         peers = Peers(centre.jobs, centre.tasks, receiver, sender)
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
         await stack.enter_async_context(
-            served([*services, *instrument.services()], sockets, settings.shown(), [BusFigures(bus)])
+            served([*services, *instrument.services()], sockets, settings.shown(), [BusFigures(bus)], limits(settings))
         )
         yield deployment
 
@@ -105,8 +107,18 @@ async def gateway_side(settings: Settings, names: Sequence[str] = GATEWAY) -> As
         role = "gateway" if set(GATEWAY) <= set(names) else "+".join(names)
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus(role)))
         _, services = await _central(stack, settings, bus, names, deployment.ports)
-        await stack.enter_async_context(served(services, sockets, settings.shown(), [BusFigures(bus)]))
+        await stack.enter_async_context(
+            served(services, sockets, settings.shown(), [BusFigures(bus)], limits(settings))
+        )
         yield deployment
+
+
+def limits(settings: Settings) -> Limits | None:
+    """What each client of the gateway may ask for over the network; None: as much as it likes."""
+    mine = settings.gateway
+    if not mine.requests_per_second and not mine.upload_mb_per_second:
+        return None
+    return Limits(mine.requests_per_second, mine.upload_mb_per_second * MB)
 
 
 @asynccontextmanager

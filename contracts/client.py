@@ -55,6 +55,10 @@ class HttpJobs:
         response = await call(self._client, "GET", f"/api/v1/job/{quote(job_id, safe='')}")
         return Job.model_validate_json(response.content)
 
+    async def epoch(self) -> str:
+        """Which restore the repository is of."""
+        return (await call(self._client, "GET", "/api/v1/epoch")).text
+
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
         return COUNTS.validate_json((await call(self._client, "GET", "/api/v1/counts")).content)

@@ -175,6 +175,18 @@ class WorkerReleased(Reported):
     worker: str
 
 
+class FilesExpired(Reported):
+    """Retention is about to remove an ended job's files from the gateway, and nobody may begin anything with them."""
+
+    kind: Literal["files-expired"] = "files-expired"
+
+
+class FilesRemoved(Reported):
+    """They are gone."""
+
+    kind: Literal["files-removed"] = "files-removed"
+
+
 class JobReleased(Reported):
     """An operator lets a job out of quarantine, or has a failed one tried again."""
 
@@ -197,6 +209,8 @@ Fact = (
     | StepFailed
     | JobWaits
     | WorkerReleased
+    | FilesExpired
+    | FilesRemoved
     | JobReleased
 )
 

@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from contracts import web
 from contracts.errors import AppError
+from contracts.limits import Limited, Limits
 from contracts.meters import Collector, process_figures
 from contracts.ports import Service
 from contracts.standard import Correlated, standard_routes
@@ -40,9 +41,14 @@ PORTS: Mapping[str, int] = {
 WITH_CORS = {"job-repository", "task-launcher", "file-sender-gateway", "pipeline-sim"}
 
 
-def app_of(service: Service, settings: Mapping[str, Any] | None = None, extra: Sequence[Collector] = ()) -> Starlette:
+def app_of(
+    service: Service,
+    settings: Mapping[str, Any] | None = None,
+    extra: Sequence[Collector] = (),
+    limits: Limits | None = None,
+) -> Starlette:
     """The service's own routes, the standard ones, and the contract's way to say no. ``extra`` figures are served
-    with the service's own at ``/metrics``."""
+    with the service's own at ``/metrics``; ``limits`` are those of each client."""
     middleware = []
     if service.name in WITH_CORS:
         verbs = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -51,7 +57,7 @@ def app_of(service: Service, settings: Mapping[str, Any] | None = None, extra: S
         )
     app = Starlette(
         routes=[*service.routes(), *standard_routes(service, settings or {}, extra)],
-        middleware=[Middleware(Correlated), *middleware],
+        middleware=[Middleware(Correlated), *middleware, *([Middleware(Limited, limits=limits)] if limits else ())],
         exception_handlers={AppError: web.on_app_error, HTTPException: web.on_http_error},
     )
     app.router.redirect_slashes = False
@@ -85,6 +91,7 @@ async def served(
     sockets: Mapping[str, socket.socket],
     settings: Mapping[str, Any] | None = None,
     extra: Sequence[Collector] = (),
+    limits: Limits | None = None,
 ) -> AsyncIterator[None]:
     """All services running, each listening on its socket.
 
@@ -97,16 +104,20 @@ async def served(
             await stack.enter_async_context(service.running())
         for place, service in enumerate(services):
             figures = whole if place == 0 else ()
-            await stack.enter_async_context(_listening(service, sockets[service.name], settings, figures))
+            await stack.enter_async_context(_listening(service, sockets[service.name], settings, figures, limits))
         yield
 
 
 @asynccontextmanager
 async def _listening(
-    service: Service, sock: socket.socket, settings: Mapping[str, Any] | None, extra: Sequence[Collector]
+    service: Service,
+    sock: socket.socket,
+    settings: Mapping[str, Any] | None,
+    extra: Sequence[Collector],
+    limits: Limits | None = None,
 ) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        app_of(service, settings, extra),
+        app_of(service, settings, extra, limits),
         log_config=None,
         access_log=False,
         lifespan="off",

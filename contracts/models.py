@@ -97,6 +97,14 @@ class OutputStatus(StrEnum):
     INVALID = "FileInvalid"
 
 
+class Files(StrEnum):
+    """What retention has made of an ended job's files at the gateway."""
+
+    HERE = ""
+    REMOVING = "removing"
+    REMOVED = "removed"
+
+
 class Trouble(StrEnum):
     """The contract's texts of ``ErrorDetails.Error``."""
 
@@ -195,6 +203,7 @@ class Job(Model):
     previewed: bool = True
     spared: int = 0
     """runs that do not count: they ended because a disk was full"""
+    files: Files = Field(default=Files.HERE, strict=False)
 
 
 class Task(Model):

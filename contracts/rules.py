@@ -12,6 +12,7 @@ from contracts.errors import Conflict, NotFound, TooEarly
 from contracts.models import (
     FINAL,
     ErrorDetails,
+    Files,
     Job,
     OutputStatus,
     Owner,
@@ -311,15 +312,37 @@ def _worker_released(job: Job, fact: ev.WorkerReleased, _at: int) -> Job:
     return job.evolve(lease_holder="", lease_until=0)
 
 
+EXPIRING = (State.COMPLETE, State.FAILED, State.UNMATCHED)
+"""The states in which files may be removed; those of quarantined jobs never are."""
+
+
+def _expired(job: Job, _fact: ev.FilesExpired, _at: int) -> Job:
+    if job.state not in EXPIRING:
+        raise Conflict(f"job {job.id} is {job.state}: its files are not removed")
+    return job if job.files else job.evolve(files=Files.REMOVING, previewed=True)
+
+
+def _removed(job: Job, _fact: ev.FilesRemoved, _at: int) -> Job:
+    return job.evolve(files=Files.REMOVED) if job.files is Files.REMOVING else job
+
+
 def _released(job: Job, _fact: ev.JobReleased, _at: int) -> Job:
     if job.state not in (State.QUARANTINED, State.FAILED) or job.held_state is None:
         raise Conflict(f"job {job.id} is {job.state}: only a failed or quarantined job can be released")
     back, details = job.held_state, job.pipeline_details
+    if job.files is Files.REMOVING:
+        raise TooEarly(f"the files of job {job.id} are being removed; release it again in a moment")
     if back in (State.RUNNING, State.PROCESSED):
         # It is launched anew: a pipeline that does not claim its jobs must be told again.
         back = State.RECEIVED
         details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
-    return enter(job, back, pipeline_details=details, attempts=0, spared=0)
+    file = job.input_file
+    if job.files is Files.REMOVED:
+        # Retention has removed its image: the instrument is to send it again.
+        back, file = State.SENDING, file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
+        details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
+    fresh = {"attempts": 0, "spared": 0, "files": Files.HERE}
+    return enter(job, back, pipeline_details=details, input_file=file, **fresh)
 
 
 DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
@@ -337,6 +360,8 @@ DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
     ev.StepFailed: _step_failed,
     ev.JobWaits: _waits,
     ev.WorkerReleased: _worker_released,
+    ev.FilesExpired: _expired,
+    ev.FilesRemoved: _removed,
     ev.JobReleased: _released,
 }
 

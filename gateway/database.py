@@ -45,6 +45,7 @@ job = sa.Table(
     sa.Column("wants_preview", sa.Boolean, nullable=False),
     sa.Column("last_updated", sa.BigInteger, nullable=False),
     sa.Column("doc", sa.Text, nullable=False),
+    sa.Column("kept_since", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("job_by_state", "state", "seq"),
     sa.Index("job_by_location", "origin_host", "origin_dir", "name"),
     sa.Index("job_by_owner", "owner", "seq"),
@@ -55,6 +56,7 @@ job = sa.Table(
     sa.Index("job_by_task", "task", "seq"),
     sa.Index("job_silent", "lease_until", **_where("lease_holder = '' AND lease_until > 0")),
     sa.Index("job_unseen", "seq", **_where("wants_preview")),
+    sa.Index("job_kept", "seq", **_where("kept_since > 0")),
     sqlite_autoincrement=True,  # a cursor must not come to mean another job when the newest is deleted
 )
 
@@ -87,6 +89,15 @@ task = sa.Table(
     sa.Column("seq", BigId, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("doc", sa.Text, nullable=False),
+)
+
+EPOCH = "epoch"
+"""The note that tells which restore of a backup a database is of."""
+note = sa.Table(
+    "note",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
 
 pipeline = sa.Table(

@@ -25,7 +25,7 @@ class Admission:
         self._known, self._read_at = 0, -FRESH
 
     async def begin(self, length: int) -> None:
-        """Raises ``TooLong`` for a file that is never taken, ``Full`` or ``Unavailable`` for one that may come later."""
+        """Raises ``TooLong`` for what is never taken, ``Full`` or ``Unavailable`` for what may come later."""
         check_size(length, self.most_bytes)
         if self.room is not None:
             await asyncio.to_thread(self.room.check, length)

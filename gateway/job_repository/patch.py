@@ -11,7 +11,7 @@ from contracts.models import Job
 OURS = frozenset(
     {
         *("Id", "LastUpdated", "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures"),
-        *("NotBefore", "LeaseHolder", "LeaseUntil", "HeldState", "Previewed", "Spared"),
+        *("NotBefore", "LeaseHolder", "LeaseUntil", "HeldState", "Previewed", "Spared", "Files"),
     }
 )
 """Top-level fields that a client may send back but not change."""

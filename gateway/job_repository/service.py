@@ -80,6 +80,7 @@ class JobRepository:
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
+            Route("/api/v1/epoch", self.on_epoch, methods=["GET"]),
             Route("/api/v1/counts", self.on_counts, methods=["GET"]),
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
@@ -114,6 +115,10 @@ class JobRepository:
         released = await self._store.release(worker)
         self._relay.wake()
         return released
+
+    async def epoch(self) -> str:
+        """Which restore of a backup this is; empty where there was none."""
+        return await self._store.epoch()
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -225,6 +230,9 @@ class JobRepository:
 
     async def on_history(self, request: Request) -> Response:
         return web.json(await self._store.history(request.path_params["job_id"]))
+
+    async def on_epoch(self, _request: Request) -> Response:
+        return web.text(await self.epoch())
 
     async def on_counts(self, _request: Request) -> Response:
         return web.json(await self._store.counts(), headers=web.NOT_CACHED)

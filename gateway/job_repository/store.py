@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from contracts import rules
 from contracts.announcements import announcement
 from contracts.errors import AppError, NotFound
-from contracts.events import Fact, JobWaits, PipelineStarted, Verdict, WorkerReleased
-from contracts.models import FINAL, Job, Owner, State
+from contracts.events import Fact, FilesExpired, FilesRemoved, JobWaits, PipelineStarted, Verdict, WorkerReleased
+from contracts.models import FINAL, Files, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
+from gateway.database import EPOCH
 from gateway.job_repository.listing import listing
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -143,6 +144,11 @@ class JobStore:
             self._count_again = now + 10 * (now - begun) if now - begun > LONG else 0.0
         return dict(self._counts)
 
+    async def epoch(self) -> str:
+        """Which restore of a backup this database is of; empty where it is of none."""
+        query = sa.select(db.note.c.value).where(db.note.c.name == EPOCH)
+        return str(await self._read(lambda tx: tx.execute(query).scalar(), quick=True) or "")
+
     async def history(self, job_id: str) -> list[dict[str, Any]]:
         """All that happened to a job, oldest first: at (ns), by, what, from, to, why."""
         h = db.history.c
@@ -252,6 +258,7 @@ def _row(job: Job) -> dict[str, Any]:
         "not_before": job.not_before,
         "wants_preview": job.state is State.COMPLETE and not job.previewed,
         "last_updated": job.last_updated,
+        "kept_since": job.created if job.state in rules.EXPIRING and job.files is not Files.REMOVED else 0,
         "doc": job.model_dump_json(by_alias=True),
     }
 
@@ -267,6 +274,10 @@ def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | No
     kept_alive = old is not None and isinstance(fact, PipelineStarted) and old.lease_holder == new.lease_holder
     if kept_alive and new.state is State.RUNNING:
         return None
+    if isinstance(fact, FilesExpired | FilesRemoved):
+        gone = isinstance(fact, FilesRemoved)
+        why = "archived files removed by retention" if gone else "archived files are being removed by retention"
+        return _line(new.id, at, fact.by, fact.kind, new.state, new.state, why)
     why = new.reason or (f"taken by {new.lease_holder}" if isinstance(fact, PipelineStarted) else "")
     return _line(new.id, at, fact.by, fact.kind, old.state if old else "", new.state, why)
 

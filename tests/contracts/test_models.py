@@ -13,7 +13,7 @@ GOLDEN = Path(__file__).parent / "golden"
 OURS = {
     "Job": {
         "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures", "NotBefore", "LeaseHolder",
-        "LeaseUntil", "HeldState", "Previewed", "Spared",
+        "LeaseUntil", "HeldState", "Previewed", "Spared", "Files",
     },
     "InputFile": {"Sha256", "Size"},
     "OutputFiles": {"Sha256", "Size"},

@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import Unavailable
 from contracts.hosting import app_of
+from contracts.limits import Limited, Limits
 from contracts.models import InputFile, Job, State
 from contracts.room import Room
 from edge.data_organizer.rules import input_file, job_id_of
@@ -189,3 +190,16 @@ async def test_a_file_over_the_gateways_limit_fails_with_the_remedy_and_stops_no
         await in_state(journal, small, "sent")
     job = jobs.jobs[large.job_id]
     assert (job.state, "raise gateway.max_file_mb" in job.reason) == (State.FAILED, True)
+
+
+async def test_a_gateway_that_limits_its_clients_gets_every_file_all_the_same(journal, jobs, ask, inbox, tmp_path):
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway")
+    limits = Limits(requests=10.0)
+    rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n]) * 100) for n in range(30)]
+    app = ask(Limited(app_of(receiver), limits))
+    sender = FileSender(journal, jobs, app, time.time_ns, roots=[str(inbox)], every=0.05, recall_seconds=0.05)
+    async with receiver.running(), sender.running():
+        for row in rows:
+            await in_state(journal, row, "sent")
+    assert limits.refused > 0
+    assert all((job.state, job.failures) == (State.RECEIVED, 0) for job in jobs.jobs.values())

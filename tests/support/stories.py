@@ -75,6 +75,14 @@ def waits(state: object = "received", job_id: str = "job-1", reason: str = "wait
     return ev.JobWaits(**(fields | more))
 
 
+def expired(job_id: str = "job-1"):
+    return ev.FilesExpired(job_id=job_id, by="retention")
+
+
+def removed(job_id: str = "job-1"):
+    return ev.FilesRemoved(job_id=job_id, by="retention")
+
+
 def unmatched(job_id: str = "job-1"):
     return ev.JobUnmatched(job_id=job_id, by="data-organizer")
 
