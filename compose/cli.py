@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from compose import logs
+from compose import keeping, logs
 from compose.operate import jobs_app, submit, tasks_app
 from compose.science import evaluate_app, train_app
 from compose.settings import CONFIG_FILE, Settings
@@ -22,7 +22,10 @@ app.add_typer(tasks_app, name="tasks", help="Which images go to which pipeline."
 app.add_typer(jobs_app, name="jobs", help="Look at jobs, review them, let them out of quarantine.")
 app.add_typer(train_app, name="train", help="Train a model from images with ground truth (needs the [train] extra).")
 app.add_typer(evaluate_app, name="evaluate", help="Measure a model on images with ground truth.")
+app.add_typer(keeping.archive_app, name="archive", help="Keep the gateway's archive within its bounds.")
 app.command()(submit)
+app.command()(keeping.backup)
+app.command()(keeping.restore)
 
 console = Console()
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of all data; default ./data")]

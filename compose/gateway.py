@@ -24,6 +24,7 @@ from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.service import JobRepository
 from gateway.job_repository.store import JobStore
 from gateway.reader import Reader
+from gateway.retention.rules import Keep
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses
 from gateway.task_launcher.service import TaskLauncher
@@ -85,7 +86,7 @@ async def gateway(
                 jobs, files.input, host, admission=_admission(settings, jobs)
             )
         if "file-sender-gateway" in names:
-            services["file-sender-gateway"] = FileSender(jobs, files, bus, clock)
+            services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))
         yield Gateway(jobs, tasks, services)
 
 
@@ -106,6 +107,11 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
         writer.stop()
         engine.dispose()
         readers.dispose()
+
+
+def _keep(settings: Settings) -> Keep:
+    mine = settings.gateway.retention
+    return Keep(mine.days, int(mine.max_gb * 1e9), mine.failed_days)
 
 
 def _admission(settings: Settings, jobs: JobRepository | HttpJobs) -> Admission:

@@ -30,6 +30,12 @@ class Conflict(AppError):
     status = 409
 
 
+class Gone(AppError):
+    """It was here, and was removed on purpose."""
+
+    status = 410
+
+
 class Rejected(AppError):
     """Understood, and refused for good: redelivery would change nothing."""
 
@@ -65,7 +71,8 @@ class Full(Unavailable):
 
 
 KINDS: dict[int, type[AppError]] = {
-    kind.status: kind for kind in (BadRequest, NotFound, Conflict, Rejected, TooEarly, Unavailable, Throttled, Full)
+    kind.status: kind
+    for kind in (BadRequest, NotFound, Conflict, Gone, Rejected, TooEarly, Unavailable, Throttled, Full)
 }
 
 

@@ -121,6 +121,9 @@ def _damage(request: RunRequest) -> str:
     if request.image.exists():
         os.replace(request.image, aside)
     elif not aside.exists():
+        if request.image.parent.is_dir():
+            return f"{request.image.name} is not there any more"
+        # Perhaps the folder is not mounted here.
         raise FileNotFoundError(errno.ENOENT, "the image is not there", str(request.image))
     return f"{request.image.name} is not the file that arrived: it is {aside.name} now"
 

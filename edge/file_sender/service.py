@@ -155,7 +155,9 @@ class FileSender:
 
     async def _wanted_again(self, limit: int) -> list[Job]:
         page = await self._jobs.find(
-            JobQuery(states=(State.SENDING,), origin_host=self._host, newest_first=False, limit=max(limit, 200))
+            JobQuery(
+                states=(State.CREATED, State.SENDING), origin_host=self._host, newest_first=False, limit=max(limit, 200)
+            )
         )
         rows = await self._journal.of_jobs([job.id for job in page.jobs])
         sent = {name for name, row in rows.items() if row.state in (FileState.SENT, FileState.DONE)}
@@ -164,7 +166,8 @@ class FileSender:
     async def _send_again(self, job: Job) -> None:
         row = await self._journal.of_job(job.id)
         if row is not None and row.state in (FileState.SENT, FileState.DONE):
-            await self._journal.step([Step(row.id, FileState(row.state), FileState.REGISTERED)])
+            state = FileState.HASHED if job.state is State.CREATED else FileState.REGISTERED
+            await self._journal.step([Step(row.id, FileState(row.state), state)])
 
     # -- routes
 

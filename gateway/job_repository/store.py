@@ -258,9 +258,16 @@ def _row(job: Job) -> dict[str, Any]:
         "not_before": job.not_before,
         "wants_preview": job.state is State.COMPLETE and not job.previewed,
         "last_updated": job.last_updated,
-        "kept_since": job.created if job.state in rules.EXPIRING and job.files is not Files.REMOVED else 0,
+        "kept_since": _kept_since(job),
         "doc": job.model_dump_json(by_alias=True),
     }
+
+
+def _kept_since(job: Job) -> int:
+    """Since when files of an ended job lie here (ns), 0 for never; a removal that has begun goes before all others."""
+    if job.state not in rules.EXPIRING or job.files is Files.REMOVED:
+        return 0
+    return 1 if job.files is Files.REMOVING else max(1, job.created)
 
 
 def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str) -> dict[str, Any]:

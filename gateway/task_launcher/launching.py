@@ -228,6 +228,8 @@ def _damage(job: Job) -> str:
     try:
         sound = not file.sha256 or sha256_of(path) == file.sha256
     except FileNotFoundError:
+        if path.parent.is_dir():
+            return f"{file.name} is not there any more"
         return ""  # perhaps the folder is not mounted here; the pipeline will say so
     return "" if sound else f"{file.name} is not the file that arrived"
 
