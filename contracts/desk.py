@@ -18,6 +18,8 @@ from contracts.tracing import span
 T = TypeVar("T")
 LOOK_AHEAD = 4
 """How many things for each hand one look asks for."""
+MOST_FAILURES = 10_000
+"""So many counts of failures are kept of things that may never be seen again."""
 log = logging.getLogger(__name__)
 GAP = 0.01
 """Seconds between two looks at least: under load, one look then serves many wake-ups."""
@@ -149,6 +151,9 @@ class Desk(Generic[T]):
         now = self._looked = clock()
         self._resting = {name: until for name, until in self._resting.items() if until > now}
         skip = self._in_hand.keys() | self._resting.keys()
+        if len(self._failures) > MOST_FAILURES:
+            # What failed once and was dealt with elsewhere never comes back to be forgotten.
+            self._failures = {name: count for name, count in self._failures.items() if name in skip}
         found = await self._look(free if self._exclusive else LOOK_AHEAD * self._slots + len(skip))
         self._backlog.extend(thing for thing in found if self._name_of(thing) not in skip)
         return bool(self._backlog)

@@ -17,10 +17,8 @@ ARCHIVED = re.compile(r".*_archive_(?P<job>.+)_\d+_(input|output)(\..*)?", re.DO
 
 @dataclass(frozen=True)
 class Keep:
-    """How long files are kept: ``days`` and ``failed_days`` after a job was made, ``most_bytes`` of archive and rejects.
-
-    0: for ever, or as many as come.
-    """
+    """How long files are kept: ``days`` and ``failed_days`` after a job was made, and how many of archive and rejects
+    (``most_bytes``); 0: for ever, and as many as come."""
 
     days: float = 0.0
     most_bytes: int = 0

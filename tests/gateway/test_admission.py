@@ -141,7 +141,7 @@ async def test_nothing_is_launched_without_room_for_outputs_and_jobs_say_so(hous
     tank = Tank(99)
     launching = house.launcher._work  # noqa: SLF001
     launching._room = Room({"output": house.files.output}, 100, tank)  # noqa: SLF001
-    await add_task(house)
+    await add_task(house, result_file_folder="output")
     for name in ("a", "b"):
         await house.store.apply(s.full_story(name)[:3])
     async with house.jobs.running(), house.launcher.running():
