@@ -28,12 +28,15 @@ class RealDisk:
         return shutil.disk_usage(path).free
 
 
-def shortage(path: Path, free: int, least: int, wanted: int) -> str:
-    """Why something of ``wanted`` bytes may not begin where ``least`` bytes must stay free; empty if it may."""
-    if free - wanted >= least:
+def shortage(path: Path, free: int, least: int, wanted: int, promised: int = 0) -> str:
+    """Why something of ``wanted`` bytes may not begin where ``least`` bytes must stay free; empty if it may. Others are
+    under way that still need ``promised`` bytes."""
+    if free - promised - wanted >= least:
         return ""
+    others = f", {_mb(promised)} MB of them promised to what is under way" if promised else ""
     more = f" and this needs {_mb(wanted)} MB more" if wanted else ""
-    return f"the disk of {path} has {_mb(free)} MB free; {_mb(least)} MB must stay free{more}: free some or add more"
+    here = f"the disk of {path} has {_mb(free)} MB free{others}"
+    return f"{here}; {_mb(least)} MB must stay free{more}: free some or add more"
 
 
 def _mb(size: int) -> str:
@@ -52,15 +55,16 @@ class Room:
         """``least_mb`` (10**6 bytes) must stay free in each place; 0: never mind."""
         self._places, self._least, self._disk = dict(places), least_mb * MB, disk or RealDisk()
 
-    def check(self, wanted: int = 0, *, begun: bool = False) -> None:
+    def check(self, wanted: int = 0, *, promised: int = 0, begun: bool = False) -> None:
         """Raises ``Full``, naming disk, free and wanted MB, unless so many bytes may be taken now. Blocks.
 
-        ``begun``: they belong to something that was begun when there was room.
+        ``begun``: they belong to something that was begun when there was room; ``promised``: bytes that others, which
+        were begun before, still need.
         """
         least = self._least // BEGUN if begun else self._least
         for place, (path, free) in self._found().items():
-            here = wanted if place == next(iter(self._places)) else 0
-            if self._least and (words := shortage(path, free, least, here)):
+            here = (wanted, promised) if place == next(iter(self._places)) else (0, 0)
+            if self._least and (words := shortage(path, free, least, *here)):
                 error = Full(words)
                 error.waits = f"waits for room on the disk of {path}"
                 raise error

@@ -24,11 +24,14 @@ class Admission:
         self._most_waiting, self._counts = most_waiting, counts
         self._known, self._read_at = 0, -FRESH
 
-    async def begin(self, length: int) -> None:
-        """Raises ``TooLong`` for what is never taken, ``Full`` or ``Unavailable`` for what may come later."""
+    async def begin(self, length: int, promised: int = 0) -> None:
+        """``promised`` bytes are still to come of other files.
+
+        Raises ``TooLong`` for what is never taken, ``Full`` or ``Unavailable`` for what may come later.
+        """
         check_size(length, self.most_bytes)
         if self.room is not None:
-            await asyncio.to_thread(self.room.check, length)
+            await asyncio.to_thread(self.room.check, length, promised=promised)
         if self._most_waiting and self._counts is not None:
             if time.monotonic() - self._read_at >= FRESH:
                 self._read_at = time.monotonic()

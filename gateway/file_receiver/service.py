@@ -34,6 +34,8 @@ from gateway.file_receiver.writing import Appending, Arriving
 log = logging.getLogger(__name__)
 FILES = "/api/v1/files"
 MOST_IN_MEMORY = 1024
+CLAIM = 60.0
+"""Seconds for which room is kept for an upload that nobody goes on with."""
 
 
 class FileReceiver:
@@ -60,6 +62,7 @@ class FileReceiver:
         self._jobs, self._store, self._hostname = jobs, Store(folder), hostname
         self._days, self._patience = days, patience
         self._parts: dict[str, Part] = {}
+        self._one_at_a_time = asyncio.Lock()
         self._bytes = meters.counter("cytobus_received_bytes", "Bytes of images received whole")
         self._files = meters.counter("cytobus_received_files", "Images received whole")
         self._reporting = Condition("reports to the job repository")
@@ -139,7 +142,7 @@ class FileReceiver:
             return Response(status_code=201, headers={**location, "Upload-Offset": str(upload.length)})
         async with self._held(upload.id, upload) as part:
             if part.offset == 0 and not part.full:
-                await self._admit(job, upload.length)
+                await self._admit(job, upload.length, part)
                 if creation.body != upload.length or upload.length > transfer.CHUNK:
                     await asyncio.to_thread(self._store.note, part)
                 if creation.body != 0:
@@ -195,7 +198,7 @@ class FileReceiver:
         try:
             yield part
         finally:
-            part.busy = False
+            part.busy, part.seen = False, time.monotonic()
             if not part.noted and part.placed is None:
                 self._parts.pop(name, None)
             self._make_room()
@@ -206,18 +209,28 @@ class FileReceiver:
         for name in [name for name, part in self._parts.items() if not part.busy][: max(0, spare)]:
             del self._parts[name]
 
-    async def _admit(self, job: Job, length: int) -> None:
+    async def _admit(self, job: Job, length: int, part: Part | None = None) -> None:
         """Refuse what there is no room for now, and say in the job what it waits for."""
         try:
-            await self._admission.begin(length)
+            async with self._one_at_a_time:
+                await self._admission.begin(length, self._promised())
+                if part is not None:
+                    part.admitted = True
         except Unavailable as error:
             if error.waits:
                 await say_waiting(self._jobs, (job,), self.name, error.waits)
             raise
 
+    def _promised(self) -> int:
+        """Bytes that uploads under way still need; one that nobody goes on with soon loses its claim."""
+        now = time.monotonic()
+        under_way = (part for part in self._parts.values() if part.admitted and (part.busy or now - part.seen < CLAIM))
+        return sum(part.upload.length - part.offset for part in under_way)
+
     async def _append(self, request: Request, part: Part, checksum: transfer.Checksum | None) -> None:
         room = part.upload.length - part.offset
-        if part.offset or part.noted:
+        if not part.admitted or part.offset:
+            part.admitted = True
             await self._admission.go_on(int(request.headers.get("content-length", "0")))
         await received(request, Appending(self._store, part, checksum), room, self._patience)
 

@@ -1,8 +1,6 @@
 """Low-water marks of disks: decided, measured, and told."""
 
-import os
 import shutil
-import subprocess
 
 import pytest
 from hypothesis import given
@@ -11,15 +9,16 @@ from hypothesis import strategies as st
 from contracts.errors import Full
 from contracts.meters import text_of
 from contracts.room import MB, RealDisk, Room, shortage
+from tests.support.small_disk import mounted
 from tests.support.tanks import Tank
 
 SIZES = st.integers(0, 10**15)
 
 
-@given(SIZES, SIZES, SIZES)
-def test_something_may_begin_if_and_only_if_the_mark_stays_free(tmp_path_factory, free, least, wanted):
-    words = shortage(tmp_path_factory.getbasetemp(), free, least, wanted)
-    assert bool(words) == (free - wanted < least)
+@given(SIZES, SIZES, SIZES, SIZES)
+def test_something_may_begin_if_and_only_if_the_mark_stays_free(tmp_path_factory, free, least, wanted, promised):
+    words = shortage(tmp_path_factory.getbasetemp(), free, least, wanted, promised)
+    assert bool(words) == (free - promised - wanted < least)
 
 
 def test_what_is_short_is_said_with_the_disk_and_all_figures(tmp_path):
@@ -67,14 +66,8 @@ def test_a_real_disk_tells_what_the_system_tells(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MB."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("needs the right to mount a file system")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4000k", "tmpfs", tmp_path], capture_output=True)
-    if done.returncode:
-        pytest.skip(f"cannot mount a file system here: {done.stderr.decode().strip()}")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
+    with mounted(tmp_path / "small", 4000) as folder:
+        yield folder
 
 
 def test_a_small_disk_fills_and_empties(small_disk):

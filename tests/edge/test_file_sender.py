@@ -18,6 +18,7 @@ from edge.rows import FileState, Sighting, Step
 from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from tests.support.jobs import FakeJobs
+from tests.support.small_disk import mounted
 from tests.support.tanks import Tank
 from tests.support.waiting import eventually
 
@@ -202,4 +203,24 @@ async def test_a_gateway_that_limits_its_clients_gets_every_file_all_the_same(jo
         for row in rows:
             await in_state(journal, row, "sent")
     assert limits.refused > 0
+    assert all((job.state, job.failures) == (State.RECEIVED, 0) for job in jobs.jobs.values())
+
+
+async def test_a_real_disk_fills_to_its_mark_and_takes_the_rest_when_it_was_emptied(
+    journal, jobs, ask, inbox, tmp_path
+):
+    with mounted(tmp_path / "small", 8000) as disk:
+        receiver = FileReceiver(jobs, disk / "input", "gateway", admission=Admission(Room({"input": disk}, 2)))
+        rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n]) * 10**6) for n in range(12)]
+        async with receiver.running(), sender_for(journal, jobs, receiver, ask, inbox).running():
+            await eventually(lambda: any(fact.kind == "job-waits" for fact in jobs.facts), 30)
+            emptied = 0
+            while emptied < len(rows):
+                here = await eventually(lambda: list((disk / "input").glob("*.tif")), 30)
+                assert len(here) <= 6
+                for path in here:  # as the archive does, on a disk of its own
+                    path.unlink()
+                emptied += len(here)
+            for row in rows:
+                await in_state(journal, row, "sent")
     assert all((job.state, job.failures) == (State.RECEIVED, 0) for job in jobs.jobs.values())

@@ -83,8 +83,16 @@ async def test_below_the_mark_an_upload_is_refused_before_a_byte_is_taken_and_ta
 
 async def test_a_file_larger_than_what_is_free_above_the_mark_is_refused(bench):
     bench.tank.free_mb = 300
-    assert (await bench.create(0, b"", length=201 * MB, body=False)).status_code == 507
+    assert (await bench.create(0, b"other", length=201 * MB, body=False)).status_code == 507
     assert (await bench.create(1, b"", length=199 * MB, body=False)).status_code == 201
+
+
+async def test_room_is_promised_once(bench):
+    bench.tank.free_mb = 300
+    assert (await bench.create(0, b"", length=150 * MB, body=False)).status_code == 201
+    refused = await bench.create(1, b"", length=60 * MB, body=False)
+    assert (refused.status_code, "150 MB of them promised" in refused.text) == (507, True)
+    assert (await bench.create(2, b"", length=50 * MB, body=False)).status_code == 201
 
 
 async def test_what_was_begun_may_be_finished_below_the_mark(bench):
