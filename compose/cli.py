@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from compose import logs
+from compose import keeping, logs
 from compose.identities import audit, edges_app, enroll, users_app
 from compose.operate import submit
 from compose.operations import jobs_app, tasks_app
@@ -26,9 +26,12 @@ app.add_typer(train_app, name="train", help="Train a model from images with grou
 app.add_typer(evaluate_app, name="evaluate", help="Measure a model on images with ground truth.")
 app.add_typer(users_app, name="users", help="Who may look, operate and administer.")
 app.add_typer(edges_app, name="edges", help="Which instruments may come in.")
+app.add_typer(keeping.archive_app, name="archive", help="Keep the gateway's archive within its bounds.")
 app.command()(submit)
 app.command()(enroll)
 app.command()(audit)
+app.command()(keeping.backup)
+app.command()(keeping.restore)
 
 console = Console()
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of all data; default ./data")]

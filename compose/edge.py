@@ -11,6 +11,7 @@ from compose.settings import EdgeSettings, Settings
 from contracts.disk import keep_folder
 from contracts.names import AttributeRule, PatternRule, Rule
 from contracts.ports import Bus, Jobs, Service, Tasks
+from contracts.room import Room
 from contracts.vendors import ANY_VENDOR
 from edge.data_organizer.rules import Laboratory
 from edge.data_organizer.service import DataOrganizer
@@ -82,6 +83,7 @@ async def edge(settings: Settings, peers: Peers, bus: Bus | None) -> AsyncIterat
                 clock,
                 host=mine.hostname,
                 bus=bus,
+                room=Room({"results": settings.output(), "journal": settings.data}, mine.min_free_mb),
             ),
         )
 

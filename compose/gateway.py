@@ -13,7 +13,9 @@ from contracts.client import HttpJobs, HttpTasks
 from contracts.disk import keep_folder
 from contracts.edgex import Style
 from contracts.ports import Bus, Jobs, Service
+from contracts.room import MB, Room
 from gateway.database import doubts, migrate, open_engine
+from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
 from gateway.files import GatewayFiles
@@ -24,6 +26,7 @@ from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.service import JobRepository
 from gateway.job_repository.store import JobStore
 from gateway.reader import Reader
+from gateway.retention.rules import Keep
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses
 from gateway.task_launcher.service import TaskLauncher
@@ -70,7 +73,7 @@ async def gateway(
         base = None
         if {"job-repository", "task-launcher"} & set(names):
             base = await stack.enter_async_context(database(settings))
-        jobs: Jobs
+        jobs: JobRepository | HttpJobs
         if base is not None and "job-repository" in names:
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
@@ -86,9 +89,11 @@ async def gateway(
         else:
             tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
         if "file-receiver-gateway" in names:
-            services["file-receiver-gateway"] = FileReceiver(jobs, files.input, host)
+            services["file-receiver-gateway"] = FileReceiver(
+                jobs, files.input, host, admission=_admission(settings, jobs)
+            )
         if "file-sender-gateway" in names:
-            services["file-sender-gateway"] = FileSender(jobs, files, bus, clock)
+            services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))
         yield Gateway(jobs, tasks, services, identities)
 
 
@@ -118,6 +123,21 @@ def _doors(access: Access, identities: IdentityStore) -> IdentityRoutes:
     )
 
 
+def _keep(settings: Settings) -> Keep:
+    mine = settings.gateway.retention
+    return Keep(mine.days, int(mine.max_gb * 1e9), mine.failed_days)
+
+
+def _admission(settings: Settings, jobs: JobRepository | HttpJobs) -> Admission:
+    mine = settings.gateway
+    return Admission(
+        Room(settings.gateway_places("input"), mine.min_free_mb),
+        most_bytes=int(mine.max_file_mb * MB),
+        most_waiting=mine.max_waiting,
+        counts=jobs.counts,
+    )
+
+
 def _launcher(
     access: Access, jobs: Jobs, store: TaskStore, files: GatewayFiles, bus: Bus, ports: Mapping[str, int]
 ) -> TaskLauncher:
@@ -133,5 +153,6 @@ def _launcher(
         time.time_ns,
         hostname=mine.hostname,
         answer_seconds=mine.answer_seconds,
+        room=Room(settings.gateway_places("output"), mine.min_free_mb),
         wording=Wording(style, raw_payload=mine.edgex_raw_payload and style is Style.EDGEX),
     )

@@ -5,6 +5,7 @@ import time
 
 from compose.settings import PipelineSettings, Settings
 from contracts.ports import Bus, Jobs
+from contracts.room import Room
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
 from pipelines.workers import Limits, Workers, one_thread
@@ -32,6 +33,7 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
         time.time_ns,
         worker=settings.worker_name(),
         size=size,
+        room=Room({"output": settings.gateway_files() / "output"}, settings.gateway.min_free_mb),
         lease_seconds=settings.pipelines.lease_seconds,
         limits=general,
         own_limits=own,

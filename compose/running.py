@@ -23,8 +23,10 @@ from contracts.guard import Auditor
 from contracts.hosting import Door, app_of, bound, port_of, served
 from contracts.identity import Authenticator
 from contracts.introspection import AskedAuditor, AskedAuthenticator
+from contracts.limits import Limits
 from contracts.meters import BusFigures
 from contracts.ports import Bus, Service
+from contracts.room import MB
 from edge.membership import Member
 
 if TYPE_CHECKING:
@@ -79,7 +81,14 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
         peers = Peers(centre.jobs, centre.tasks, receiver, sender)
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
         await stack.enter_async_context(
-            served([*services, *instrument.services()], sockets, settings.shown(), [BusFigures(bus)], door)
+            served(
+                [*services, *instrument.services()],
+                sockets,
+                settings.shown(),
+                [BusFigures(bus)],
+                door,
+                limits(settings),
+            )
         )
         yield deployment
 
@@ -91,8 +100,18 @@ async def gateway_side(settings: Settings, names: Sequence[str] = GATEWAY) -> As
         role = "gateway" if set(GATEWAY) <= set(names) else "+".join(names)
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus(role)))
         _, services, door = await _central(stack, access(settings, role), bus, names, deployment.ports)
-        await stack.enter_async_context(served(services, sockets, settings.shown(), [BusFigures(bus)], door))
+        await stack.enter_async_context(
+            served(services, sockets, settings.shown(), [BusFigures(bus)], door, limits(settings))
+        )
         yield deployment
+
+
+def limits(settings: Settings) -> Limits | None:
+    """What each client of the gateway may ask for over the network; None: as much as it likes."""
+    mine = settings.gateway
+    if not mine.requests_per_second and not mine.upload_mb_per_second:
+        return None
+    return Limits(mine.requests_per_second, mine.upload_mb_per_second * MB)
 
 
 @asynccontextmanager

@@ -53,6 +53,8 @@ class EdgeSettings(Part):
     """Watch by looking again and again: for network shares, which send no events."""
     poll_seconds: float = Field(default=5.0, gt=0)
     rescan_seconds: float = Field(default=30.0, gt=0)
+    min_free_mb: int = Field(default=256, ge=0)
+    """So much (10**6 bytes) stays free on the disk for results: below it none is fetched; 0: never mind."""
     settle_seconds: float = Field(default=2.0, ge=0)
     extensions: tuple[str, ...] = ()
     exclude: str = ""
@@ -62,6 +64,17 @@ class EdgeSettings(Part):
     """Regular expressions with named groups, by a name of your own."""
     vendor_names: bool = True
     """Read plate, well, field and channel from the names that plate readers' software makes."""
+
+
+class RetentionSettings(Part):
+    """How long files of ended jobs are kept at the gateway; the jobs themselves stay."""
+
+    days: float = Field(default=0, ge=0)
+    """So long after its registration a processed image is kept with its results and previews; 0: for ever."""
+    max_gb: float = Field(default=0, ge=0)
+    """So much (10**9 bytes) archive and rejects may hold: the oldest go; 0: no bound."""
+    failed_days: float = Field(default=0, ge=0)
+    """So long files of failed and unmatched jobs are kept; 0: for ever. Those of quarantined ones always are."""
 
 
 class GatewaySettings(Part):
@@ -84,6 +97,18 @@ class GatewaySettings(Part):
     """EdgeX v4's raw JSON payload instead of base64, which older services do not understand."""
     answer_seconds: float = Field(default=900.0, gt=0)
     """How long a pipeline that only speaks the contract may be silent before it is told again."""
+    min_free_mb: int = Field(default=1024, ge=0)
+    """So much (10**6 bytes) stays free on the disks of files and database: below it no image is taken and no pipeline
+    started; 0: never mind."""
+    max_waiting: int = Field(default=100_000, ge=0)
+    """Jobs that may wait at the gateway for their pipelines; more wait at their instruments. 0: any number."""
+    max_file_mb: float = Field(default=0, ge=0)
+    """The largest image that is taken (10**6 bytes); 0: any."""
+    requests_per_second: float = Field(default=0, ge=0)
+    """For each client; who asks more often is told when to come back. 0: no limit."""
+    upload_mb_per_second: float = Field(default=0, ge=0)
+    """For each client, on average (10**6 bytes); 0: no limit."""
+    retention: RetentionSettings = RetentionSettings()
 
 
 class PipelineLimits(Part):
@@ -208,6 +233,16 @@ class Settings(BaseSettings):
 
     def database_url(self) -> str:
         return self.gateway.database_url or f"sqlite:///{self.data / 'gateway.db'}"
+
+    def database_disk(self) -> Path | None:
+        """The folder of the database, where it is SQLite; another's disk cannot be seen from here."""
+        _, found, path = self.database_url().partition("sqlite:///")
+        return Path(path).absolute().parent if found else None
+
+    def gateway_places(self, first: str) -> dict[str, Path]:
+        """The disks that must have room: that of a folder of the gateway's files, and the database's."""
+        places, database = {first: self.gateway_files() / first}, self.database_disk()
+        return places | ({"database": database} if database else {})
 
     def workers(self) -> int:
         return self.pipelines.workers or fitting_workers()

@@ -7,13 +7,14 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from contracts.errors import Away, error_of
+from contracts.errors import Away, error_of, told_after
 from contracts.events import FACTS, VERDICTS, Fact, Verdict
 from contracts.listing import params_of
 from contracts.models import Job
 from contracts.ports import JobQuery, Page
 
 JOBS = TypeAdapter(list[Job])
+COUNTS = TypeAdapter(dict[str, int])
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 AWAY = (502, 503, 504)
 """Statuses of a repository that cannot work now, or of a proxy before one that is away."""
@@ -28,7 +29,10 @@ async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any
         raise Away(f"{method} {where}: {error or type(error).__name__}") from None
     if response.status_code >= 400:
         words = response.text.strip() or f"{method} {path}: {response.status_code}"
-        raise Away(words) if response.status_code in AWAY else error_of(response.status_code, words)
+        after = told_after(response.headers)
+        if response.status_code in AWAY and after is None:
+            raise Away(words)
+        raise error_of(response.status_code, words, after)
     return response
 
 
@@ -55,6 +59,14 @@ class HttpJobs:
         """One job. Raises ``NotFound``."""
         response = await call(self._client, "GET", f"/api/v1/job/{quote(job_id, safe='')}")
         return Job.model_validate_json(response.content)
+
+    async def epoch(self) -> str:
+        """Which restore the repository is of."""
+        return (await call(self._client, "GET", "/api/v1/epoch")).text
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return COUNTS.validate_json((await call(self._client, "GET", "/api/v1/counts")).content)
 
     async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
         """Lease launched jobs to a worker."""

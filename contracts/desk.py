@@ -12,12 +12,14 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from contracts.correlation import correlation, id_of
-from contracts.errors import AppError, Away
+from contracts.errors import AppError, Away, Throttled
 from contracts.tracing import span
 
 T = TypeVar("T")
 LOOK_AHEAD = 4
 """How many things for each hand one look asks for."""
+MOST_FAILURES = 10_000
+"""So many counts of failures are kept of things that may never be seen again."""
 log = logging.getLogger(__name__)
 GAP = 0.01
 """Seconds between two looks at least: under load, one look then serves many wake-ups."""
@@ -59,10 +61,12 @@ class Desk(Generic[T]):
         every: float = 5.0,
         exclusive: bool = False,
         chance: Callable[[], float] = random.random,
+        longest: float = LONGEST,
     ) -> None:
+        """``longest``: seconds for which a thing that failed is left alone at most."""
         self.name = name
         self._look, self._handle, self._name_of = look, handle, name_of
-        self._slots, self._every, self._exclusive = slots, every, exclusive
+        self._slots, self._every, self._exclusive, self._longest = slots, every, exclusive, longest
         self._chance = chance
         self._wake = asyncio.Event()
         self._in_hand: dict[str, asyncio.Task[None]] = {}
@@ -117,6 +121,7 @@ class Desk(Generic[T]):
                 self.trouble = str(error)
                 longest = min(self._every, LONGEST_AWAY)
                 pause = min(pause, pause_after(failures, longest=longest, chance=self._chance()))
+                pause = max(pause, _asked_for(error))
                 log.warning("%s: cannot look for work: %s", self.name, error)
             except Exception as error:
                 failures += 1
@@ -158,6 +163,9 @@ class Desk(Generic[T]):
         now = self._looked = clock()
         self._resting = {name: until for name, until in self._resting.items() if until > now}
         skip = self._in_hand.keys() | self._resting.keys()
+        if len(self._failures) > MOST_FAILURES:
+            # What failed once and was dealt with elsewhere never comes back to be forgotten.
+            self._failures = {name: count for name, count in self._failures.items() if name in skip}
         found = await self._look(free if self._exclusive else LOOK_AHEAD * self._slots + len(skip))
         self._backlog.extend(thing for thing in found if self._name_of(thing) not in skip)
         if self.trouble:
@@ -190,7 +198,8 @@ class Desk(Generic[T]):
             self.failed += 1
             failures = self._failures[name] = self._failures.get(name, 0) + 1
             away = isinstance(error, Away) and name not in self._doubtful
-            pause = pause_after(failures, longest=LONGEST_AWAY if away else LONGEST, chance=self._chance())
+            longest = LONGEST_AWAY if away else self._longest
+            pause = max(pause_after(failures, longest=longest, chance=self._chance()), _asked_for(error))
             if away:
                 self._away.add(name)
             self._resting[name] = asyncio.get_running_loop().time() + pause
@@ -201,3 +210,8 @@ class Desk(Generic[T]):
         finally:
             del self._in_hand[name]
             self._wake.set()
+
+
+def _asked_for(error: Exception) -> float:
+    """Seconds for which a peer that was asked too often wants to be left alone."""
+    return error.after or 0.0 if isinstance(error, Throttled) else 0.0

@@ -30,9 +30,16 @@ def room_at(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM or getattr(error, "winerror", None) in (39, 112):
+        if no_room(error):
             raise Full(f"no room left on the disk of {path}: free some or add more") from error
         raise
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether an error says that a disk or a quota is full."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM or getattr(error, "winerror", None) in (39, 112)
+    return isinstance(error, Full)
 
 
 def sync_file(file: int | Path) -> None:

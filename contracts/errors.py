@@ -1,11 +1,15 @@
 """Errors with a meaning: an HTTP status, and whether trying again may help."""
 
+from collections.abc import Mapping
+
 
 class AppError(Exception):
     """The root. Its text names the thing that is wrong and, where there is one, the remedy."""
 
     status = 500
     retry = False
+    after: float | None = None
+    """Seconds after which a peer wants to be asked again; None: it did not say."""
 
 
 class BadRequest(AppError):
@@ -26,6 +30,12 @@ class Conflict(AppError):
     status = 409
 
 
+class Gone(AppError):
+    """It was here, and was removed on purpose."""
+
+    status = 410
+
+
 class Rejected(AppError):
     """Understood, and refused for good: redelivery would change nothing."""
 
@@ -44,6 +54,14 @@ class Unavailable(AppError):
 
     status = 503
     retry = True
+    waits = ""
+    """What a job waits for that is refused for this, said the same each time; empty: nothing worth saying."""
+
+
+class Throttled(Unavailable):
+    """The peer was asked too often; ``after`` says when to come back."""
+
+    status = 429
 
 
 class Away(Unavailable):
@@ -62,12 +80,6 @@ class Forbidden(AppError):
     status = 403
 
 
-class TooMany(Unavailable):
-    """More was asked for than is allowed in that time; try again later."""
-
-    status = 429
-
-
 class Full(Unavailable):
     """There is no room for the data now; nothing was taken."""
 
@@ -77,13 +89,20 @@ class Full(Unavailable):
 KINDS: dict[int, type[AppError]] = {
     kind.status: kind
     for kind in (
-        *(BadRequest, Unauthorized, Forbidden, NotFound, Conflict, Rejected, TooEarly),
-        *(TooMany, Unavailable, Full),
+        *(BadRequest, Unauthorized, Forbidden, NotFound, Conflict, Gone, Rejected, TooEarly),
+        *(Unavailable, Throttled, Full),
     )
 }
 
 
-def error_of(status: int, text: str) -> AppError:
+def error_of(status: int, text: str, after: float | None = None) -> AppError:
     """The error that an HTTP status stands for; unknown 5xx may pass, unknown 4xx will not."""
-    kind = KINDS.get(status) or (Unavailable if status >= 500 or status == 429 else BadRequest)
-    return kind(text)
+    error = (KINDS.get(status) or (Unavailable if status >= 500 else BadRequest))(text)
+    error.after = after
+    return error
+
+
+def told_after(headers: Mapping[str, str]) -> float | None:
+    """``Retry-After`` in seconds (header names in lower case), an hour at most; None where there is no number."""
+    text = headers.get("retry-after", "")
+    return min(float(text), 3600.0) if text.isascii() and text.isdigit() and len(text) < 10 else None

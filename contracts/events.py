@@ -160,11 +160,37 @@ class StepFailed(Reported):
     """So many failed tries of this step end in quarantine; 0: as many as usual."""
 
 
+class JobWaits(Reported):
+    """A step cannot be begun now, through no fault of the job: a disk is full, or too many others wait. It costs
+    neither a try nor a run."""
+
+    kind: Literal["job-waits"] = "job-waits"
+    state: State
+    reason: str
+    until: int = 0
+    """Not looked at again before (ns); 0: whenever there is time."""
+    worker: str = ""
+    """Who gives the job back, where it is leased, and which run of it."""
+    attempt: int = 0
+
+
 class WorkerReleased(Reported):
     """A worker gave the job back unfinished (it stops, or it has been started anew)."""
 
     kind: Literal["worker-released"] = "worker-released"
     worker: str
+
+
+class FilesExpired(Reported):
+    """Retention is about to remove an ended job's files from the gateway, and nobody may begin anything with them."""
+
+    kind: Literal["files-expired"] = "files-expired"
+
+
+class FilesRemoved(Reported):
+    """They are gone."""
+
+    kind: Literal["files-removed"] = "files-removed"
 
 
 class JobReleased(Reported):
@@ -212,7 +238,10 @@ Fact = (
     | OutputsArchived
     | PreviewsMade
     | StepFailed
+    | JobWaits
     | WorkerReleased
+    | FilesExpired
+    | FilesRemoved
     | JobReleased
     | JobRetried
     | JobCancelled

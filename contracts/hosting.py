@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from contracts import web
 from contracts.errors import AppError
 from contracts.guard import Guard, Watch
+from contracts.limits import Limited, Limits
 from contracts.meters import Collector, process_figures
 from contracts.ports import Service
 from contracts.standard import Correlated, standard_routes
@@ -60,16 +61,17 @@ def app_of(
     settings: Mapping[str, Any] | None = None,
     extra: Sequence[Collector] = (),
     watch: Watch | None = None,
+    limits: Limits | None = None,
 ) -> Starlette:
     """The service's own routes, the standard ones, and the contract's way to say no. ``extra`` figures are served
-    with the service's own at ``/metrics``. Without a ``watch`` everybody may everything: for calls within a
-    process."""
+    with the service's own at ``/metrics``; ``limits`` are those of each client. Without a ``watch`` everybody may
+    everything: for calls within a process."""
     middleware = [_cors(watch)] if service.name in WITH_CORS else []
     if watch is not None:
         middleware.append(Middleware(Guard, service=service.name, watch=watch))
     app = Starlette(
         routes=[*service.routes(), *standard_routes(service, settings or {}, extra)],
-        middleware=[Middleware(Correlated), *middleware],
+        middleware=[Middleware(Correlated), *middleware, *([Middleware(Limited, limits=limits)] if limits else ())],
         exception_handlers={AppError: web.on_app_error, HTTPException: web.on_http_error},
     )
     app.router.redirect_slashes = False
@@ -116,6 +118,7 @@ async def served(
     settings: Mapping[str, Any] | None = None,
     extra: Sequence[Collector] = (),
     door: Door = Door(),
+    limits: Limits | None = None,
 ) -> AsyncIterator[None]:
     """All services running, each listening on its socket.
 
@@ -128,7 +131,7 @@ async def served(
             await stack.enter_async_context(service.running())
         for place, service in enumerate(services):
             figures = whole if place == 0 else ()
-            app = app_of(service, settings, figures, door.watch)
+            app = app_of(service, settings, figures, door.watch, limits)
             await stack.enter_async_context(_listening(service.name, app, sockets[service.name], door))
         yield
 

@@ -21,12 +21,13 @@ FIELDS = {
     "due_at": "due_at",
     "lease_over_at": "lease_over_at",
     "wants_preview": "wants_preview",
+    "kept_until": "kept_until",
     "after": "after",
     "limit": "limit",
 }
 
 
-NUMBERS = ("updated_since", "due_at", "lease_over_at", "after")
+NUMBERS = ("updated_since", "due_at", "lease_over_at", "kept_until", "after")
 
 
 def query_of(params: Mapping[str, str]) -> JobQuery:

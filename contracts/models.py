@@ -98,6 +98,14 @@ class OutputStatus(StrEnum):
     INVALID = "FileInvalid"
 
 
+class Files(StrEnum):
+    """What retention has made of an ended job's files at the gateway."""
+
+    HERE = ""
+    REMOVING = "removing"
+    REMOVED = "removed"
+
+
 class Trouble(StrEnum):
     """The contract's texts of ``ErrorDetails.Error``."""
 
@@ -189,9 +197,9 @@ class Round(Model):
 class Job(Model):
     """One input file on its way through one pipeline. Fields after ``verification`` extend the contract.
 
-    ``attempts`` only grows, so that it tells each run of the job from all others; of these an operator has forgiven
-    ``forgiven``. ``applied_task`` and ``applied_version`` name the task that an operator last applied to it, ``begun``
-    when (ns), and ``earlier`` what had become of it before.
+    ``attempts`` only grows, so that it tells each run of the job from all others; of these ``spared`` do not count.
+    ``applied_task`` and ``applied_version`` name the task that an operator last applied to it, ``begun`` when (ns), and
+    ``earlier`` what had become of it before.
     """
 
     id: Text = ""
@@ -214,11 +222,13 @@ class Job(Model):
     lease_until: int = 0
     held_state: State | None = Field(default=None, strict=False)
     previewed: bool = True
-    forgiven: int = 0
+    spared: int = 0
+    """runs that do not count: a disk was full, or an operator has forgiven them"""
     applied_task: Text = ""
     applied_version: int = 0
     begun: int = 0
     earlier: tuple[Round, ...] = Field(default=(), strict=False)
+    files: Files = Field(default=Files.HERE, strict=False)
 
 
 class Task(Model):

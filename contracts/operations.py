@@ -1,8 +1,8 @@
 """What an operator's word makes of a job, as pure functions: retry, release, cancel, apply a task again."""
 
 from contracts import events as ev
-from contracts.errors import Conflict
-from contracts.models import FINAL, ErrorDetails, Job, PipelineDetails, PipelineStatus, Round, State, Trouble
+from contracts.errors import Conflict, TooEarly
+from contracts.models import FINAL, ErrorDetails, Files, Job, PipelineDetails, PipelineStatus, Round, State, Trouble
 from contracts.states import enter
 
 MOST_ROUNDS = 20
@@ -43,9 +43,17 @@ def _back(job: Job, to: State) -> Job:
         # It is launched anew: a pipeline that does not claim its jobs must be told again.
         to = State.RECEIVED
         details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
+    file = job.input_file
+    if job.files is Files.REMOVING:
+        raise TooEarly(f"the files of job {job.id} are being removed; try again in a moment")
+    if job.files is Files.REMOVED:
+        # Retention has removed its image: the instrument is to send it again.
+        to, file = State.SENDING, file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
+        details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
     if to is State.CREATED:
         to = State.SENDING  # the instrument has closed its file, and looks only for jobs that it is to send
-    return enter(job, to, pipeline_details=details, forgiven=job.attempts)
+    fresh = {"spared": job.attempts, "files": Files.HERE}
+    return enter(job, to, pipeline_details=details, input_file=file, **fresh)
 
 
 def cancelled(job: Job, fact: ev.JobCancelled, _at: int) -> Job:
@@ -66,8 +74,10 @@ def applied(job: Job, fact: ev.TaskApplied, at: int) -> Job:
         raise Conflict(f"job {job.id} is cancelled: release it instead")
     if job.state not in APPLICABLE or _had(job, fact):
         return job
+    if job.files is Files.REMOVING:
+        raise TooEarly(f"the files of job {job.id} are being removed; try again in a moment")
     file = job.input_file
-    here = bool(job.origin_host) and file.hostname != job.origin_host and not file.archive_name
+    here = bool(job.origin_host) and file.hostname != job.origin_host and not file.archive_name and not job.files
     if not here and not job.origin_host:
         raise Conflict(f"job {job.id} does not say which instrument has its file: copy the file in again")
     place = {} if here else {"hostname": job.origin_host, "dir_name": job.origin_dir}
@@ -78,7 +88,8 @@ def applied(job: Job, fact: ev.TaskApplied, at: int) -> Job:
         input_file=file.evolve(archive_name="", viewable="", **place),
         pipeline_details=PipelineDetails(),
         verification=0,
-        forgiven=job.attempts,
+        spared=job.attempts,
+        files=Files.HERE,
         applied_task=fact.task_id,
         applied_version=fact.version,
         begun=max(at, job.last_updated + APART),

@@ -61,6 +61,8 @@ class JobQuery(BaseModel):
     lease_over_at: int | None = None
     """only jobs that nobody holds and whose waiting time was over at this time (ns)"""
     wants_preview: bool | None = None
+    kept_until: int | None = None
+    """only ended jobs whose files lie at the gateway since this time (ns) or longer"""
     newest_first: bool = True
     after: int | None = None
     limit: int = 1000
@@ -85,6 +87,10 @@ class Jobs(Protocol):
 
     async def get(self, job_id: str) -> Job:
         """One job. Raises ``NotFound``."""
+        ...
+
+    async def epoch(self) -> str:
+        """Which restore of a backup the repository is of; another one may have forgotten what it has answered."""
         ...
 
     async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:

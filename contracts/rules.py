@@ -11,6 +11,7 @@ from contracts.errors import Conflict, NotFound, TooEarly
 from contracts.models import (
     FINAL,
     ErrorDetails,
+    Files,
     Job,
     OutputStatus,
     Owner,
@@ -92,7 +93,7 @@ def _damaged(job: Job, fact: ev.InputDamaged, _at: int) -> Job:
     if job.state is State.RUNNING and (job.lease_holder, job.attempts) != (fact.worker, fact.attempt):
         return job  # another run has it, and looks for itself
     attempts = job.attempts + (job.state is State.RECEIVED)
-    if job.origin_host in ("", job.input_file.hostname) or attempts - job.forgiven >= MAX_ATTEMPTS:
+    if job.origin_host in ("", job.input_file.hostname) or attempts - job.spared >= MAX_ATTEMPTS:
         # Nobody can send it again, or it was sent so often that the disk here is to blame.
         return gave_up(job, State.QUARANTINED, Trouble.VALIDATE_FILE, fact.reason, fact.by)
     file = job.input_file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
@@ -129,10 +130,11 @@ def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
     again = job.lease_holder == fact.worker and job.lease_until > at
     if again:
         return job.evolve(lease_until=max(job.lease_until, fact.lease_until))
-    if job.attempts - job.forgiven >= MAX_ATTEMPTS:
-        reason = f"its pipeline was started {job.attempts - job.forgiven} times and never finished"
+    if job.attempts - job.spared >= MAX_ATTEMPTS:
+        reason = f"its pipeline was started {job.attempts - job.spared} times and never finished"
         return gave_up(job, State.QUARANTINED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
-    return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1)
+    reason = job.reason if job.failures else ""  # what it waited for is there
+    return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1, reason=reason)
 
 
 def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:
@@ -219,10 +221,35 @@ def _step_failed(job: Job, fact: ev.StepFailed, _at: int) -> Job:
     )
 
 
+def _waits(job: Job, fact: ev.JobWaits, _at: int) -> Job:
+    if job.state is not fact.state or job.state in FINAL:
+        return job
+    if not fact.worker:
+        return job if job.lease_holder else job.evolve(reason=fact.reason, not_before=fact.until)
+    if (job.lease_holder, job.attempts) != (fact.worker, fact.attempt):
+        return job
+    free = {"lease_holder": "", "lease_until": 0, "spared": job.spared + 1}
+    return job.evolve(reason=fact.reason, not_before=fact.until, **free)
+
+
 def _worker_released(job: Job, fact: ev.WorkerReleased, _at: int) -> Job:
     if job.state is not State.RUNNING or job.lease_holder != fact.worker:
         return job
     return job.evolve(lease_holder="", lease_until=0)
+
+
+EXPIRING = (State.COMPLETE, State.FAILED, State.UNMATCHED, State.CANCELLED)
+"""The states in which files may be removed; those of quarantined jobs never are."""
+
+
+def _expired(job: Job, _fact: ev.FilesExpired, _at: int) -> Job:
+    if job.state not in EXPIRING:
+        raise Conflict(f"job {job.id} is {job.state}: its files are not removed")
+    return job if job.files else job.evolve(files=Files.REMOVING, previewed=True)
+
+
+def _removed(job: Job, _fact: ev.FilesRemoved, _at: int) -> Job:
+    return job.evolve(files=Files.REMOVED) if job.files is Files.REMOVING else job
 
 
 DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
@@ -238,7 +265,10 @@ DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
     ev.OutputsArchived: _archived,
     ev.PreviewsMade: _previewed,
     ev.StepFailed: _step_failed,
+    ev.JobWaits: _waits,
     ev.WorkerReleased: _worker_released,
+    ev.FilesExpired: _expired,
+    ev.FilesRemoved: _removed,
     ev.JobReleased: released,
     ev.JobRetried: retried,
     ev.JobCancelled: cancelled,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Rejected, Unavailable, error_of
+from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Rejected, Unavailable, error_of, told_after
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,checksum,termination,expiration"
@@ -275,7 +275,7 @@ def after(verb: str, status: int, headers: Mapping[str, str], text: str, length:
         return Restart()
     if verb == "PATCH" and status == 409:
         return Ask()
-    return GiveUp(_error(status, text))
+    return GiveUp(_error(status, text, told_after(headers)))
 
 
 def _offset_in(verb: str, headers: Mapping[str, str], length: int) -> Step:
@@ -285,11 +285,11 @@ def _offset_in(verb: str, headers: Mapping[str, str], length: int) -> Step:
     return GoOn(int(found))
 
 
-def _error(status: int, text: str) -> AppError:
+def _error(status: int, text: str, after: float | None) -> AppError:
     words = text.strip() or f"the receiver answered {status}"
     if status in (408, Busy.status):
         return Unavailable(words)
-    found = error_of(status, words)
+    found = error_of(status, words, after)
     if found.retry or isinstance(found, NotFound | Conflict | Full):
         return found
     return Rejected(words)

@@ -1,5 +1,7 @@
 """Replies and errors as the contract has them: plain text, Go's JSON, nothing else."""
 
+import math
+
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -36,7 +38,7 @@ async def on_app_error(_request: Request, problem: Exception) -> Response:
     assert isinstance(problem, AppError)
     response = error(str(problem), problem.status)
     if problem.retry:
-        response.headers["Retry-After"] = "1"
+        response.headers["Retry-After"] = str(math.ceil(problem.after or 1))
     if problem.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

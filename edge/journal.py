@@ -155,6 +155,19 @@ class Journal:
         asked = json.dumps([escaped(path) for path in paths])
         return dict(await self.database.read(lambda connection: connection.execute(text, (asked,)).fetchall()))
 
+    async def retell(self, epoch: str) -> int:
+        """The gateway is a restored one: every file whose job it may have forgotten is to be registered again, but for
+        those whose results are here. One commit with the note of the epoch; the number of files."""
+
+        def work(connection: Connection) -> int:
+            count = connection.execute(_RETELL).rowcount
+            connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (EPOCH, epoch))
+            return count
+
+        count: int = await self.database.write(work)
+        self.wake([FileState.HASHED])
+        return count
+
     async def note(self, name: str, value: str) -> None:
         """Remember a value under a name."""
         await self.database.write(
@@ -172,6 +185,11 @@ class Journal:
         return await self.database.read(lambda connection: [Row(*one) for one in connection.execute(text, values)])
 
 
+EPOCH = "epoch of the gateway"
+_RETELL = (
+    "UPDATE file SET state = 'hashed', outcome = '', reason = '', not_before = 0, tries = 0 WHERE job_id <> '' AND"
+    " (state = 'sent' OR (state = 'done' AND outcome NOT IN ('delivered', 'duplicate')))"
+)
 _GONE = f"UPDATE file SET state = 'done', outcome = 'gone' WHERE {PLACE} AND state = 'held'"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
 from contracts.disk import sync_folder
@@ -45,6 +46,7 @@ job = sa.Table(
     sa.Column("wants_preview", sa.Boolean, nullable=False),
     sa.Column("last_updated", sa.BigInteger, nullable=False),
     sa.Column("doc", sa.Text, nullable=False),
+    sa.Column("kept_since", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("job_by_state", "state", "seq"),
     sa.Index("job_by_location", "origin_host", "origin_dir", "name"),
     sa.Index("job_by_owner", "owner", "seq"),
@@ -55,6 +57,7 @@ job = sa.Table(
     sa.Index("job_by_task", "task", "seq"),
     sa.Index("job_silent", "lease_until", **_where("lease_holder = '' AND lease_until > 0")),
     sa.Index("job_unseen", "seq", **_where("wants_preview")),
+    sa.Index("job_kept", "seq", **_where("kept_since > 0")),
     sqlite_autoincrement=True,  # a cursor must not come to mean another job when the newest is deleted
 )
 
@@ -87,6 +90,15 @@ task = sa.Table(
     sa.Column("seq", BigId, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("doc", sa.Text, nullable=False),
+)
+
+EPOCH = "epoch"
+"""The note that tells which restore of a backup a database is of."""
+note = sa.Table(
+    "note",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
 
 pipeline = sa.Table(
@@ -242,15 +254,36 @@ def migrate(engine: sa.Engine, *, patience: float = 0.0) -> None:
 
 def _migrate(engine: sa.Engine) -> None:
     """The revision is read and the steps are taken in one transaction that other writers wait for."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             # The other gateway may take its time, and so may an index over a million jobs.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7318349394477056)"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    if engine.dialect.name == "sqlite" and engine.url.database:
-        sync_folder(Path(engine.url.database).resolve().parent)  # SQLite syncs the names of its logs only
+        upgrade(connection, "head")
+    sync_names(str(engine.url))
+
+
+def _scripts() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def upgrade(connection: sa.Connection, revision: str) -> None:
+    """Bring the schema to a revision, in the connection's transaction."""
+    config = _scripts()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def revisions() -> set[str]:
+    """All revisions that are known here."""
+    return {script.revision for script in ScriptDirectory.from_config(_scripts()).walk_revisions()}
+
+
+def sync_names(url: str) -> None:
+    """A SQLite file's name is on the disk: SQLite syncs the names of its logs only."""
+    path = sa.make_url(url).database
+    if sa.make_url(url).get_backend_name() == "sqlite" and path:
+        sync_folder(Path(path).resolve().parent)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from contracts.disk import sha256_of
+from contracts.disk import no_room, sha256_of
 from contracts.states import MAX_FAILURES
 from pipelines.delivery import Output, deliver, scratch
 from pipelines.plugin import BadInput, Pipeline, Result, Work
@@ -33,6 +33,8 @@ class Status(StrEnum):
     """The input is not the file that it should be; the plug-in was not run."""
     CRASHED = "crashed"
     """The worker's interpreter is gone: a segmentation fault, ``os._exit``, the out-of-memory killer."""
+    NO_ROOM = "no-room"
+    """A disk was full; it is not the job's fault."""
     TIMED_OUT = "timed-out"
 
 
@@ -114,6 +116,8 @@ def execute(request: RunRequest) -> Outcome:
     except BadInput as error:
         return Outcome(Status.BAD_INPUT, reason=_short(str(error)), seconds=time.perf_counter() - started)
     except (Exception, SystemExit) as error:
+        if no_room(error) or (error.__cause__ is not None and no_room(error.__cause__)):
+            return Outcome(Status.NO_ROOM, reason=why(error), seconds=time.perf_counter() - started)
         return Outcome(Status.ERROR, reason=why(error), seconds=time.perf_counter() - started)
 
 
@@ -129,6 +133,9 @@ def _damage(request: RunRequest) -> str:
     if request.image.exists():
         os.replace(request.image, aside)
     elif not aside.exists():
+        if request.image.parent.is_dir():
+            return f"{request.image.name} is not there any more"
+        # Perhaps the folder is not mounted here.
         raise FileNotFoundError(errno.ENOENT, "the image is not there", str(request.image))
     return f"{request.image.name} is not the file that arrived: it is {aside.name} now"
 

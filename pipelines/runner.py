@@ -17,9 +17,11 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.desk import LONGEST_AWAY, Desk, pause_after
 from contracts.errors import AppError
-from contracts.events import Fact, InputDamaged, PipelineReported, PipelineStarted, StepFailed
+from contracts.events import Fact, InputDamaged, JobWaits, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
-from contracts.ports import Bus, Clock, Delivery, Jobs
+from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
+from contracts.room import Room
+from contracts.waiting import check_room
 from pipelines.delivery import discard, scratch_of
 from pipelines.registry import Installed
 from pipelines.workers import Closed, Limits, Outcome, RunRequest, Status, Workers
@@ -27,6 +29,8 @@ from pipelines.workers import Closed, Limits, Outcome, RunRequest, Status, Worke
 log = logging.getLogger(__name__)
 BY = "pipeline-runner"
 REGISTER_SECONDS = 30.0
+FULL_PAUSE = 5 * 10**9
+"""ns for which a job is left alone whose run found a disk full."""
 
 
 class Registrar(Protocol):
@@ -56,16 +60,19 @@ class Runner:
         limits: Limits = Limits(),  # noqa: B008 - a frozen value
         own_limits: Mapping[str, Limits] | None = None,
         drain_seconds: float = 10.0,
+        room: Room | None = None,
     ) -> None:
         """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds. ``limits`` hold for
-        every pipeline but those that have ``own_limits``, by topic."""
+        every pipeline but those that have ``own_limits``, by topic. ``room`` for outputs: without it nothing is
+        claimed."""
+        self._room = room
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
         self._worker, self._lease, self._drain = worker, lease_seconds, drain_seconds
         self._limits, self._own_limits = limits, own_limits or {}
         # One more than can run for each process: it must not stand idle while a result is reported.
         self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
-        self.desks = (self._desk,)
+        self.desks = (self._desk, *([room] if room else ()))
         self._seconds = meters.histogram(
             "cytobus_pipeline_seconds", "Time of pipelines, by what came of it (s)", ["pipeline", "outcome"]
         )
@@ -73,7 +80,7 @@ class Runner:
             topic
         ) in self._plugins:  # there from the start: what appears with its first count has not grown, to Prometheus
             self._seconds.labels(topic, str(Status.DONE))
-        self.meters = (self._seconds,)
+        self.meters = (self._seconds, *([room] if room else ()))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -140,6 +147,7 @@ class Runner:
         self._desk.wake()
 
     async def _claim(self, free: int) -> Sequence[Job]:
+        await check_room(self._room, self._jobs, JobQuery(states=(State.RUNNING,)), BY)
         return await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease)
 
     async def work_on(self, job: Job) -> None:
@@ -210,8 +218,18 @@ class Runner:
         if outcome.status is Status.DAMAGED:
             log.warning("job %s: %s", job.id, outcome.reason)
             return InputDamaged(job_id=job.id, by=BY, reason=outcome.reason, worker=self._worker, attempt=job.attempts)
-        pause = pause_after(job.failures, first=0.5, chance=random.random())
         log.warning("job %s: %s", job.id, outcome.reason)
+        if outcome.status is Status.NO_ROOM:
+            return JobWaits(
+                job_id=job.id,
+                by=BY,
+                state=State.RUNNING,
+                reason=f"waits for room on the disk of {details.output_folder}",
+                until=self._clock() + FULL_PAUSE,
+                worker=self._worker,
+                attempt=job.attempts,
+            )
+        pause = pause_after(job.failures, first=0.5, chance=random.random())
         return StepFailed(
             job_id=job.id,
             by=BY,

@@ -15,14 +15,14 @@ from starlette.routing import BaseRoute, Route
 from contracts import gojson, steps, web
 from contracts.desk import Desk
 from contracts.disk import BLOCK
-from contracts.errors import AppError, BadRequest, Rejected, Unavailable
+from contracts.errors import AppError, BadRequest, NotFound, Rejected, Unavailable
 from contracts.events import Fact, JobCreated, JobUnmatched, TransferStarted, Verdict
 from contracts.models import Job, State
 from contracts.names import Rule, attributes_of
 from contracts.ports import Jobs, Tasks
 from edge.data_organizer.rules import Laboratory, folder_of, input_file, job_id_of, step_after
 from edge.file_watcher.looking import Place, place_of, signature_of
-from edge.journal import Journal
+from edge.journal import EPOCH, Journal
 from edge.rows import FileState, Row, Sighting, Step
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ class DataOrganizer:
         self._registering = Desk(
             "registering", self._hashed, self._register_all, lambda _rows: "batch", slots=1, every=every
         )
-        self.desks = (self._reading, self._registering)
+        self._retelling = Desk("retelling", self._restored, self._retell, str, slots=1, every=2 * every)
+        self.desks = (self._reading, self._registering, self._retelling)
         journal.listen(FileState.FOUND, self._reading.wake)
         journal.listen(FileState.HASHED, self._registering.wake)
 
@@ -147,6 +148,21 @@ class DataOrganizer:
     def _decided(self, job: Job, is_wanted: bool) -> Fact:
         kind = TransferStarted if is_wanted else JobUnmatched
         return kind(job_id=job.id, by=self.name)
+
+    # -- retelling: a gateway that was restored from a backup has forgotten what came after it
+
+    async def _restored(self, _limit: int) -> list[str]:
+        """The gateway's epoch, if it is not the one that we know."""
+        try:
+            epoch = await self._jobs.epoch()
+        except NotFound:
+            return []  # an older gateway
+        return [epoch] if epoch != await self._journal.noted(EPOCH) else []
+
+    async def _retell(self, epoch: str) -> None:
+        count = await self._journal.retell(epoch)
+        if count:
+            log.warning("%s: the gateway was restored from a backup; %d files are told again", self.name, count)
 
     # -- routes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from contracts import disk, ranges, transfer
-from contracts.errors import AppError, Away, Full, Unavailable, error_of
+from contracts.errors import AppError, Away, Full, Unavailable, error_of, told_after
 
 MOST_VAIN_TRIES = 8
 """So many requests in a row that bring nothing further, and it is left to the caller's back-off."""
@@ -131,7 +131,7 @@ class _Pulling:
                 raise Damaged(f"{self._url} is shorter than the {self._offset} bytes that are here")
             case status:
                 words = (await response.aread()).decode("utf-8", "replace").strip()[:500]
-                raise _refusal(status, f"GET {self._url}: {words or status}")
+                raise _refusal(status, f"GET {self._url}: {words or status}", told_after(response.headers))
 
     async def _take_range(self, response: httpx.Response) -> None:
         told = ranges.parse_content_range(response.headers.get("content-range", ""))
@@ -185,6 +185,6 @@ def _fits(pieces: Sequence[bytes], digest: str) -> bool:
     return found.hexdigest() == digest
 
 
-def _refusal(status: int, text: str) -> AppError:
+def _refusal(status: int, text: str, after: float | None) -> AppError:
     # The server's full disk is not ours.
-    return Unavailable(text) if status == Full.status else error_of(status, text)
+    return Unavailable(text) if status == Full.status else error_of(status, text, after)

@@ -23,6 +23,8 @@ from contracts.errors import AppError, BadRequest, Rejected, Unavailable, error_
 from contracts.events import OutputsDelivered, StepFailed, jobs_in
 from contracts.models import Job, OutputFile, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
+from contracts.room import Room
+from contracts.waiting import check_room
 from edge.file_receiver.closing import Closing
 from edge.file_receiver.download import Damaged, fetch
 from edge.file_receiver.rules import names_for, sub_folder_of
@@ -68,7 +70,10 @@ class FileReceiver:
         *,
         host: str = "oem",
         bus: Bus | None = None,
+        room: Room | None = None,
     ) -> None:
+        """``room`` for results: without it none is fetched."""
+        self._room = room
         self._settings, self._journal, self._jobs = settings, journal, jobs
         self._client, self._clock, self._host, self._bus = client, clock, host, bus
         self._receiving = Desk(
@@ -78,14 +83,15 @@ class FileReceiver:
             lambda job: job.id,
             slots=settings.slots,
             every=settings.poll_seconds,
+            longest=5.0,
         )
         self._bringing = Condition("bringing outputs")
         self._closing = Closing(journal, jobs, host, settings.closing_seconds)
-        self.desks = (self._receiving, self._closing.desk, self._bringing)
+        self.desks = (self._receiving, self._closing.desk, self._bringing, *([room] if room else ()))
         self._bytes = meters.counter("cytobus_returned_bytes", "Bytes of results that came back")
         self._files = meters.counter("cytobus_returned_files", "Results that came back")
         self._taken = meters.histogram("cytobus_return_seconds", "From a job's registration to its results here (s)")
-        self.meters = (self._bytes, self._files, self._taken)
+        self.meters = (self._bytes, self._files, self._taken, *([room] if room else ()))
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/retry", self._retry, methods=["POST"])]
@@ -113,6 +119,7 @@ class FileReceiver:
             newest_first=False,
             limit=limit,
         )
+        await check_room(self._room, self._jobs, query, self.name)
         page = await self._jobs.find(query)
         return [job for job in page.jobs if job.origin_host == self._host and job.state is State.DELIVERING]
 
@@ -151,6 +158,8 @@ class FileReceiver:
         name = bare_name(output.name)
         if output.sha256 and await self._is_there(job, index, name, output.sha256, folder):
             return
+        if self._room is not None:
+            await asyncio.to_thread(self._room.check, output.size or 0)
         part = self._settings.output / PARTS / f"{bare_name(job.id)}-{index}"
         url = f"/api/v1/transmitFile/{job.id}/{index}"
         sha256 = await self._fetch(url, part, output)

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import gojson, meters, steps, web
 from contracts.desk import Desk, pause_after
-from contracts.errors import AppError, Away, BadRequest, Conflict, Full, NotFound, Unavailable, error_of
+from contracts.errors import AppError, Away, BadRequest, Conflict, NotFound, Unavailable, error_of
 from contracts.events import StepFailed, TransferStarted
 from contracts.models import Job, State, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
@@ -29,6 +29,8 @@ from edge.rows import SECOND, FileState, Row, Sighting, Step
 log = logging.getLogger(__name__)
 RECALLED, RECALL_PAGES = 200, 10
 """Jobs on a page, and pages that one look for jobs to be sent again goes through at most."""
+LONGEST = 5.0
+"""Seconds for which a file is left alone at most that the gateway did not take."""
 
 
 class FileSender:
@@ -56,7 +58,15 @@ class FileSender:
         self._host, self._roots = host, tuple(roots)
         self._failures, self._away_until, self._away = 0, 0.0, ""
         self._recalled: int | None = None
-        self._sending = Desk("sending", self._registered, self._send, lambda row: str(row.id), slots=slots, every=every)
+        self._sending = Desk(
+            "sending",
+            self._registered,
+            self._send,
+            lambda row: str(row.id),
+            slots=slots,
+            every=every,
+            longest=LONGEST,
+        )
         self._recalling = Desk(
             "recalling", self._wanted_again, self._send_again, lambda job: job.id, slots=1, every=recall_seconds
         )
@@ -118,11 +128,11 @@ class FileSender:
             steps.note("sent to the gateway", row.job_id, row.path.as_posix())
 
     def _note_away(self, error: Unavailable) -> None:
-        if not isinstance(error, Full | Away):
+        if error.after is None and not isinstance(error, Away):
             # It is about this file alone; the others are not to wait.
             return
         self._failures += 1
-        pause = pause_after(self._failures, longest=2.0, chance=random.random())
+        pause = max(pause_after(self._failures, longest=2.0, chance=random.random()), error.after or 0.0)
         self._away, self._away_until = str(error), asyncio.get_running_loop().time() + pause
 
     async def _give_up(self, row: Row, outcome: str, reason: str) -> None:
@@ -152,7 +162,7 @@ class FileSender:
         for _ in range(RECALL_PAGES):
             page = await self._jobs.find(
                 JobQuery(
-                    states=(State.SENDING,),
+                    states=(State.CREATED, State.SENDING),
                     origin_host=self._host,
                     newest_first=False,
                     after=self._recalled,
@@ -170,7 +180,8 @@ class FileSender:
     async def _send_again(self, job: Job) -> None:
         row = await self._journal.of_job(job.id)
         if row is not None and row.state in (FileState.SENT, FileState.DONE):
-            await self._journal.step([Step(row.id, FileState(row.state), FileState.REGISTERED)])
+            state = FileState.HASHED if job.state is State.CREATED else FileState.REGISTERED
+            await self._journal.step([Step(row.id, FileState(row.state), state)])
 
     # -- routes
 

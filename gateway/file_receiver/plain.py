@@ -60,9 +60,9 @@ class PlainCalls:
             raise Failed(f"received job input file does not match requested filename ({name}):")
         try:
             await self._take(job, request)
-        except Full:
-            raise
         except (Conflict, NotFound, TooEarly, Unavailable) as error:
+            if isinstance(error, Full) or (isinstance(error, Unavailable) and error.waits):
+                raise
             raise Failed(f"job repo update failed: {error}") from error
         return web.reply()
 

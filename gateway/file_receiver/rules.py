@@ -1,9 +1,12 @@
 """What the file receiver decides: whether a job's file is still awaited, and in which folder it belongs."""
 
+from collections.abc import Mapping
+
 from contracts.disk import bare_name
-from contracts.errors import BadRequest, Conflict
+from contracts.errors import BadRequest, Conflict, Unavailable
 from contracts.models import FINAL, Job, State
 from contracts.states import RANK
+from contracts.transfer import TooLong
 
 PARTS = ".uploads"
 """The folder of unfinished uploads, below the folder for the files."""
@@ -25,6 +28,35 @@ def awaited(job: Job) -> bool:
 def came_in_vain(job: Job) -> bool:
     """Whether a file that has just arrived is not to be kept: its job was cancelled before."""
     return job.state is State.CANCELLED and job.held_state in (State.CREATED, State.SENDING)
+
+
+WAITING = (State.RECEIVED, State.RUNNING, State.PROCESSED)
+"""The states of jobs that wait at the gateway for their pipelines or are in them."""
+COME_BACK = 5.0
+"""Seconds after which a sender may ask again whether fewer wait."""
+
+
+def waiting_in(counts: Mapping[str, int]) -> int:
+    """How many of all jobs, counted by state, wait at the gateway."""
+    return sum(counts.get(str(state), 0) for state in WAITING)
+
+
+def check_waiting(waiting: int, most: int) -> None:
+    """Raises ``Unavailable`` when as many jobs wait here as may (0: any number)."""
+    if most and waiting >= most:
+        error = Unavailable(f"{waiting} jobs wait at the gateway, and {most} may (gateway.max_waiting)")
+        error.after = COME_BACK
+        error.waits = f"waits at the instrument: more than {most} jobs wait at the gateway (gateway.max_waiting)"
+        raise error
+
+
+def check_size(size: int, most: int) -> None:
+    """Raises ``TooLong`` for a file of more bytes than are taken (0: any number)."""
+    if most and size > most:
+        raise TooLong(
+            f"the file has {size} bytes and this gateway takes {most} at most: raise gateway.max_file_mb there, then"
+            " release the job"
+        )
 
 
 def folder_in(text: str) -> str:

@@ -23,7 +23,10 @@ from contracts.events import InputDelivered
 from contracts.guard import confine
 from contracts.models import SHA256, Job, Owner, State
 from contracts.ports import Jobs
+from contracts.room import Room
+from contracts.waiting import say_waiting
 from gateway.file_receiver import rules
+from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.body import finished, received
 from gateway.file_receiver.plain import PlainCalls
 from gateway.file_receiver.store import Part, Store, Upload
@@ -32,6 +35,8 @@ from gateway.file_receiver.writing import Appending, Arriving
 log = logging.getLogger(__name__)
 FILES = "/api/v1/files"
 MOST_IN_MEMORY = 1024
+CLAIM = 60.0
+"""Seconds for which room is kept for an upload that nobody goes on with."""
 
 
 class FileReceiver:
@@ -43,16 +48,28 @@ class FileReceiver:
 
     name = str(Owner.FILE_RECEIVER_GATEWAY)
 
-    def __init__(self, jobs: Jobs, folder: Path, hostname: str, *, days: float = 7, patience: float = 30) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        folder: Path,
+        hostname: str,
+        *,
+        days: float = 7,
+        patience: float = 30,
+        admission: Admission | None = None,
+    ) -> None:
         """``days`` after its last byte an unfinished upload is removed; ``patience`` is for a silent sender (s)."""
+        self._admission = admission or Admission()
         self._jobs, self._store, self._hostname = jobs, Store(folder), hostname
         self._days, self._patience = days, patience
         self._parts: dict[str, Part] = {}
+        self._one_at_a_time = asyncio.Lock()
         self._bytes = meters.counter("cytobus_received_bytes", "Bytes of images received whole")
         self._files = meters.counter("cytobus_received_files", "Images received whole")
-        self.meters = (self._bytes, self._files)
         self._reporting = Condition("reports to the job repository")
-        self.desks = (self._reporting,)
+        room = self._admission.room
+        self.meters: tuple[meters.Collector, ...] = (self._bytes, self._files, *([room] if room else ()))
+        self.desks: tuple[Condition | Room, ...] = (self._reporting, *([room] if room else ()))
 
     def routes(self) -> list[BaseRoute]:
         """The upload resources, and the contract's three calls."""
@@ -127,6 +144,7 @@ class FileReceiver:
             return Response(status_code=201, headers={**location, "Upload-Offset": str(upload.length)})
         async with self._held(upload.id, upload) as part:
             if part.offset == 0 and not part.full:
+                await self._admit(job, upload.length, part)
                 if creation.body != upload.length or upload.length > transfer.CHUNK:
                     await asyncio.to_thread(self._store.note, part)
                 if creation.body != 0:
@@ -200,7 +218,7 @@ class FileReceiver:
         try:
             yield part
         finally:
-            part.busy = False
+            part.busy, part.seen = False, time.monotonic()
             if not part.noted and part.placed is None:
                 self._parts.pop(name, None)
             self._make_room()
@@ -211,8 +229,29 @@ class FileReceiver:
         for name in [name for name, part in self._parts.items() if not part.busy][: max(0, spare)]:
             del self._parts[name]
 
+    async def _admit(self, job: Job, length: int, part: Part | None = None) -> None:
+        """Refuse what there is no room for now, and say in the job what it waits for."""
+        try:
+            async with self._one_at_a_time:
+                await self._admission.begin(length, self._promised())
+                if part is not None:
+                    part.admitted = True
+        except Unavailable as error:
+            if error.waits:
+                await say_waiting(self._jobs, (job,), self.name, error.waits)
+            raise
+
+    def _promised(self) -> int:
+        """Bytes that uploads under way still need; one that nobody goes on with soon loses its claim."""
+        now = time.monotonic()
+        under_way = (part for part in self._parts.values() if part.admitted and (part.busy or now - part.seen < CLAIM))
+        return sum(part.upload.length - part.offset for part in under_way)
+
     async def _append(self, request: Request, part: Part, checksum: transfer.Checksum | None) -> None:
         room = part.upload.length - part.offset
+        if not part.admitted or part.offset:
+            part.admitted = True
+            await self._admission.go_on(int(request.headers.get("content-length", "0")))
         await received(request, Appending(self._store, part, checksum), room, self._patience)
 
     async def take(self, job: Job, request: Request) -> None:
@@ -222,9 +261,10 @@ class FileReceiver:
             return
         bare_name(job.id)
         folder = rules.folder_of(job.input_file.dir_name)
+        await self._admit(job, int(request.headers.get("content-length", "0")))
         arriving = Arriving(self._store)
         try:
-            await received(request, arriving, None, self._patience)
+            await received(request, arriving, self._admission.most_bytes or None, self._patience)
             upload = Upload(
                 job.id, bare_name(job.input_file.name), folder, arriving.sha256, arriving.size, job.origin_host
             )

@@ -54,7 +54,9 @@ class Part:
         self.upload, self.path, self.offset, self.noted = upload, path, offset, noted
         self.whole = hashlib.sha256() if offset == 0 else None
         self.placed: Path | None = None
-        self.busy = False
+        self.busy = self.admitted = False
+        self.seen = 0.0
+        """When a request was last dealt with (monotonic s)."""
 
     @property
     def full(self) -> bool:

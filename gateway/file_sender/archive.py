@@ -5,7 +5,7 @@ import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from contracts.disk import place, sync_folder
+from contracts.disk import make_folder, place, sha256_of, sync_folder
 from contracts.errors import AppError, NotFound
 from contracts.models import InputFile, Job, OutputFile, OutputStatus, Owner
 from gateway.file_sender.rules import archive_name, is_picture, preview_name, shown_as_it_is
@@ -38,7 +38,7 @@ def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppErr
 def _archived(job: Job, files: GatewayFiles) -> Archived:
     file, stamp = job.input_file, job.begun or job.created
     source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (files.root,))
-    kept = str(_moved(source, files.archive, job.id, stamp, "input"))
+    kept = str(_moved(source, files.archive, job, stamp, "input", file.sha256))
     places = {source: kept}  # a file may be named twice, or an output be the input itself
     details = job.pipeline_details
     roots = (files.root, Path(details.output_folder or files.output))
@@ -46,24 +46,50 @@ def _archived(job: Job, files: GatewayFiles) -> Archived:
     for nth, output in enumerate(details.output_files or (), start=1):
         path = output_path(output, roots)
         if path not in places:
-            places[path] = str(_moved(path, files.archive, job.id, stamp + nth, "output"))
+            places[path] = str(_moved(path, files.archive, job, stamp + nth, "output", output.sha256))
         done = {"status": str(OutputStatus.COMPLETE), "owner": str(Owner.NONE), "error_details": None}
         outputs.append(output.evolve(archive_name=places[path], viewable=places[path], **done))
     return file.evolve(archive_name=kept, viewable=kept), tuple(outputs)
 
 
-def _moved(source: Path, archive: Path, job_id: str, stamp: int, kind: str) -> Path:
-    target = archive / archive_name(source.name, job_id, stamp, kind)
-    if target.is_file():
+def _moved(source: Path, archive: Path, job: Job, stamp: int, kind: str, sha256: str) -> Path:
+    target = archive / archive_name(source.name, job.id, stamp, kind)
+    if target.is_file() and not _outdated(target, source, sha256):
         # An earlier try moved it and died before it could tell; what lies there now is another job's.
         return target
     if not source.is_file():
         raise NotFound(f"{source} is not there to be archived")
     _move(source, target)
-    if source.parent.name == job_id:  # a folder of the job's own, made where names clashed
+    if source.parent.name == job.id:  # a folder of the job's own, made where names clashed
         with contextlib.suppress(OSError):
             source.parent.rmdir()
     return target
+
+
+def _outdated(target: Path, source: Path, sha256: str) -> bool:
+    """Whether the archive holds what the job made in a life that a restored backup knows nothing of."""
+    if not sha256 or not source.is_file():
+        return False
+    return sha256_of(target) != sha256 and sha256_of(source) == sha256
+
+
+def put_back(job: Job, files: GatewayFiles) -> int:
+    """Files of a job on its way that lie in the archive already, for the backup that tells of it is older, are in
+    their places again; the number of them. A place that another file has taken stays as it is."""
+    details, file = job.pipeline_details, job.input_file
+    named = [(OutputFile(dir_name=file.dir_name, name=file.name), job.created, "input")]
+    named += [(one, job.created + nth, "output") for nth, one in enumerate(details.output_files or (), start=1)]
+    roots, count = (files.root, Path(details.output_folder or files.output)), 0
+    for one, stamp, kind in named:
+        with contextlib.suppress(AppError):
+            path = output_path(one, roots)
+            kept = files.archive / archive_name(path.name, job.id, stamp, kind)
+            if kept.is_file() and not path.exists():
+                make_folder(path.parent)
+                _move(kept, path)
+                sync_folder(path.parent)
+                count += 1
+    return count
 
 
 def _move(source: Path, target: Path) -> None:

@@ -14,9 +14,9 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, make_folder, place
-from contracts.errors import AppError, BadRequest, Conflict, NotFound
-from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
+from contracts.disk import bare_name, make_folder, no_room, place
+from contracts.errors import AppError, BadRequest, Conflict, Gone, NotFound
+from contracts.events import Fact, JobWaits, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import confine
 from contracts.models import Job, OutputFile, Owner, State, Trouble
@@ -25,10 +25,14 @@ from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
 from gateway.files import GatewayFiles, archived_path, output_path
+from gateway.retention.rules import Keep
+from gateway.retention.sweep import Retention
 
 log = logging.getLogger(__name__)
 BATCH = 50
 """Jobs that are archived together, and so share their syncs to disk."""
+FULL_PAUSE = 5 * 10**9
+"""ns for which a job is left alone that the archive has no room for."""
 PREVIEW_PATIENCE = 60 * 10**9
 """ns that a preview waits at most for the pipelines to be idle."""
 
@@ -38,19 +42,30 @@ class FileSender:
 
     name = "file-sender-gateway"
 
-    def __init__(self, jobs: Jobs, files: GatewayFiles, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        files: GatewayFiles,
+        bus: Bus,
+        clock: Clock,
+        *,
+        keep: Keep = Keep(),  # noqa: B008 - frozen
+    ) -> None:
+        """``keep``: how long files of ended jobs stay here."""
+        self.retention = Retention(jobs, files, keep, clock)
         self._jobs, self._files, self._bus, self._clock = jobs, files, bus, clock
         self._archive = Desk("archive", self._look_for_delivered, self.archive, lambda jobs: jobs[0].id, slots=1)
         self._preview = Desk("preview", self._look_for_unseen, self.preview, _name_of, slots=1, every=2.0)
-        self.desks = (self._archive, self._preview)
+        self._work = (self._archive, self._preview)
+        self.desks = (*self._work, self.retention)
         self._served = meters.counter("cytobus_served_bytes", "Bytes of results that were asked for")
-        self.meters = (self._served,)
+        self.meters = (self._served, *self.retention.meters)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Archives and makes previews while the context is open."""
         async with AsyncExitStack() as stack:
-            for desk in self.desks:
+            for desk in (*self._work, self.retention):
                 await stack.enter_async_context(desk.running())
             wakes = {jobs_in(State.DELIVERED): self._wake}
             await stack.enter_async_context(self._bus.subscribe(self.name, wakes))
@@ -66,6 +81,7 @@ class FileSender:
             Route("/api/v1/archiveFile/{job_id}", self.on_archive, methods=["POST"]),
             Route("/api/v1/reject/{job_id}", self.on_reject, methods=["POST"]),
             Route("/api/v1/reject/{job_id}", self.on_unreject, methods=["DELETE"]),
+            Route("/api/v1/archive/sweep", self.on_sweep, methods=["POST"]),
             Route("/api/v1/retry", self.on_retry, methods=["POST"]),
         ]
 
@@ -85,6 +101,14 @@ class FileSender:
         if isinstance(result, tuple):
             file, outputs = result
             return OutputsArchived(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, input_file=file, outputs=outputs)
+        if no_room(result):
+            return JobWaits(
+                job_id=job.id,
+                by=Owner.FILE_SENDER_GATEWAY,
+                state=job.state,
+                reason=f"waits for room on the disk of {self._files.archive}",
+                until=self._clock() + FULL_PAUSE,
+            )
         pause = pause_after(job.failures, first=1.0, chance=random.random())
         return StepFailed(
             job_id=job.id,
@@ -123,6 +147,7 @@ class FileSender:
         if not 0 <= place_ < len(outputs):
             raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")
         output = outputs[place_]
+        _check_kept(job)
         path = archived_path(output, self._files.archive) if output.archive_name else self._output_path(job, place_)
         if not path.is_file():
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
@@ -158,6 +183,7 @@ class FileSender:
         job = await self._job(request)
         source, target = self._rejected(job)
         if not target.exists():
+            _check_kept(job)
             if not source.is_file():
                 raise AppError(f"the input of job {job.id} is not in the archive ({source}); nothing was copied")
             await asyncio.to_thread(_copy, source, target)
@@ -171,8 +197,13 @@ class FileSender:
         await asyncio.to_thread(_remove, target)
         return web.reply()
 
+    async def on_sweep(self, request: Request) -> Response:
+        """Remove now what is no longer to be kept; with ``dry_run=true`` only say what that is."""
+        swept = await self.retention.sweep(dry_run=request.query_params.get("dry_run") == "true")
+        return web.json(swept.told())
+
     async def on_retry(self, _request: Request) -> Response:
-        for desk in self.desks:
+        for desk in self._work:
             desk.wake()
         return web.reply()
 
@@ -194,6 +225,13 @@ class FileSender:
             source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (self._files.root,))
         folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
         return source, self._files.reject / folder / bare_name(file.name)
+
+
+def _check_kept(job: Job) -> None:
+    if job.files:
+        raise Gone(
+            f"the files of job {job.id} were removed by retention (gateway.retention); what the job says of them stays"
+        )
 
 
 def _copy(source: Path, target: Path) -> None:

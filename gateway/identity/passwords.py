@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
-from contracts.errors import BadRequest, TooMany
+from contracts.errors import BadRequest, Throttled
 from contracts.identity import Identity
 from gateway.identity.store import IdentityStore
 
@@ -63,11 +63,13 @@ class PasswordLogins:
         self._few = asyncio.Semaphore(2)
 
     async def log_in(self, name: str, password: str, address: str) -> Identity | None:
-        """Who it is. Raises ``TooMany`` after many wrong passwords for a name, or from an address."""
+        """Who it is. Raises ``Throttled`` after many wrong passwords for a name, or from an address."""
         keys = (f"name {name[:200]}", f"address {address}")
         wait = max(self._tries.get(key, Tries()).until for key in keys) - self._now()
         if wait > 0:
-            raise TooMany(f"too many wrong passwords: try again in {wait:.0f} s")
+            error = Throttled(f"too many wrong passwords: try again in {wait:.0f} s")
+            error.after = wait
+            raise error
         known = await self._store.account(name)
         async with self._few:
             right = await asyncio.to_thread(is_right, known.password if known else "", password)

@@ -48,6 +48,8 @@ def _conditions(query: JobQuery) -> list[sa.ColumnElement[bool]]:
         found.append(J.last_updated >= query.updated_since)
     if query.due_at is not None:
         found.append(J.not_before <= query.due_at)
+    if query.kept_until is not None:
+        found.append((J.kept_since > 0) & (J.kept_since <= query.kept_until))
     if query.lease_over_at is not None:
         found.append((J.lease_holder == "") & (J.lease_until > 0) & (J.lease_until <= query.lease_over_at))
     return found

@@ -11,7 +11,7 @@ from contracts.models import Job
 OURS = frozenset(
     {
         *("Id", "LastUpdated", "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures"),
-        *("NotBefore", "LeaseHolder", "LeaseUntil", "HeldState", "Previewed", "Forgiven", "AppliedTask"),
+        *("NotBefore", "LeaseHolder", "LeaseUntil", "HeldState", "Previewed", "Spared", "Files", "AppliedTask"),
         *("AppliedVersion", "Begun", "Earlier"),
     }
 )

@@ -91,6 +91,7 @@ class JobRepository:
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
+            Route("/api/v1/epoch", self.on_epoch, methods=["GET"]),
             Route("/api/v1/counts", self.on_counts, methods=["GET"]),
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
@@ -134,6 +135,10 @@ class JobRepository:
         self._count(told)
         self._relay.wake()
         return sum(verdict.changed for _, verdict in told)
+
+    async def epoch(self) -> str:
+        """Which restore of a backup this is; empty where there was none."""
+        return await self._store.epoch()
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -262,6 +267,9 @@ class JobRepository:
         if edge_of(request) is not None:
             confine(request, (await self._store.get(job_id)).origin_host, f"job {job_id}")
         return web.json(await self._store.history(job_id))
+
+    async def on_epoch(self, _request: Request) -> Response:
+        return web.text(await self.epoch())
 
     async def on_counts(self, _request: Request) -> Response:
         return web.json(await self._store.counts(), headers=web.NOT_CACHED)

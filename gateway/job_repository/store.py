@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from contracts import rules
 from contracts.announcements import announcement
 from contracts.errors import AppError, NotFound
-from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased
-from contracts.models import FINAL, Job, Owner, State
+from contracts.events import Fact, FilesExpired, FilesRemoved, JobWaits, PipelineStarted, Verdict, WorkerReleased
+from contracts.models import FINAL, Files, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
+from gateway.database import EPOCH
 from gateway.job_repository.listing import listing
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -161,6 +162,11 @@ class JobStore:
             self._count_again = now + 10 * (now - begun) if now - begun > LONG else 0.0
         return dict(self._counts)
 
+    async def epoch(self) -> str:
+        """Which restore of a backup this database is of; empty where it is of none."""
+        query = sa.select(db.note.c.value).where(db.note.c.name == EPOCH)
+        return str(await self._read(lambda tx: tx.execute(query).scalar(), quick=True) or "")
+
     async def history(self, job_id: str) -> list[dict[str, Any]]:
         """All that happened to a job, oldest first: at (ns), by, what, from, to, why."""
         h = db.history.c
@@ -270,6 +276,7 @@ def _row(job: Job) -> dict[str, Any]:
         "not_before": job.not_before,
         "wants_preview": job.state is State.COMPLETE and not job.previewed,
         "last_updated": job.last_updated,
+        "kept_since": _kept_since(job),
         "doc": job.model_dump_json(by_alias=True),
     }
 
@@ -280,15 +287,28 @@ def held_by(worker: str, told: Iterable[Told]) -> list[Job]:
     return [job for job in jobs if job.lease_holder == worker]
 
 
+def _kept_since(job: Job) -> int:
+    """Since when files of an ended job lie here (ns), 0 for never; a removal that has begun goes before all others."""
+    if job.state not in rules.EXPIRING or job.files is Files.REMOVED:
+        return 0
+    return 1 if job.files is Files.REMOVING else max(1, job.created)
+
+
 def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str) -> dict[str, Any]:
     return {"job_id": job_id, "at": at, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
 
 
 def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | None:
-    """The history line of a change; a lease that is merely kept alive is not worth one."""
+    """The history line of a change; a lease that is merely kept alive, or a wait that goes on, is not worth one."""
+    if isinstance(fact, JobWaits) and old is not None and old.reason == new.reason:
+        return None
     kept_alive = old is not None and isinstance(fact, PipelineStarted) and old.lease_holder == new.lease_holder
     if kept_alive and new.state is State.RUNNING:
         return None
+    if isinstance(fact, FilesExpired | FilesRemoved):
+        gone = isinstance(fact, FilesRemoved)
+        why = "archived files removed by retention" if gone else "archived files are being removed by retention"
+        return _line(new.id, at, fact.by, fact.kind, new.state, new.state, why)
     said = f"taken by {new.lease_holder}" if isinstance(fact, PipelineStarted) else getattr(fact, "reason", "")
     why = new.reason or said
     return _line(new.id, at, fact.by, fact.kind, old.state if old else "", new.state, why)

@@ -13,6 +13,8 @@ from contracts.desk import Desk, pause_after
 from contracts.disk import make_folder, sha256_of
 from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
+from contracts.room import Room
+from contracts.waiting import check_room
 from gateway.files import GatewayFiles, inspected
 from gateway.task_launcher.messages import Messages, Wording
 from gateway.task_launcher.rules import Addresses, Choice, choose
@@ -39,7 +41,10 @@ class Launching:
         clock: Clock,
         answer_seconds: float,
         wording: Wording = Wording(),  # noqa: B008 - a frozen value
+        room: Room | None = None,
     ) -> None:
+        """``room`` for pipelines' outputs: without it nothing is launched."""
+        self._room = room
         self._jobs, self._tasks, self._files = jobs, tasks, files
         self._messages = Messages(addresses, clock, wording)
         self._hostname, self._clock, self._answer_ns = hostname, clock, int(answer_seconds * 1e9)
@@ -51,6 +56,7 @@ class Launching:
         self.desks = (self.launch, self.confirm, self.remind)
 
     async def _look_for_received(self, _free: int) -> Sequence[Batch]:
+        await check_room(self._room, self._jobs, JobQuery(states=(State.RECEIVED,)), Owner.TASK_LAUNCHER)
         return await self._page(states=(State.RECEIVED,), due_at=self._clock())
 
     async def _look_for_processed(self, _free: int) -> Sequence[Batch]:
@@ -235,8 +241,9 @@ def _damage(job: Job) -> str:
     try:
         sound = not file.sha256 or sha256_of(path) == file.sha256
     except FileNotFoundError:
-        # Perhaps the folder is not mounted here; the pipeline will say so.
-        return f"{file.name} is no longer here" if job.begun else ""
+        if path.parent.is_dir() or job.begun:
+            return f"{file.name} is not there any more"
+        return ""  # perhaps the folder is not mounted here; the pipeline will say so
     return "" if sound else f"{file.name} is not the file that arrived"
 
 

@@ -17,6 +17,7 @@ from contracts.gojson import BadBody, decode
 from contracts.guard import pipeline_launch
 from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Task, Text
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
+from contracts.room import Room
 from gateway.files import GatewayFiles
 from gateway.task_launcher.applying import Applying
 from gateway.task_launcher.launching import Launching
@@ -72,10 +73,12 @@ class TaskLauncher:
         hostname: str = "gateway",
         answer_seconds: float = 900.0,
         wording: Wording = Wording(),  # noqa: B008 - a frozen value
+        room: Room | None = None,
     ) -> None:
         self._jobs, self._store, self._bus, self._clock = jobs, store, bus, clock
-        self._work = Launching(jobs, store, files, addresses, hostname, clock, answer_seconds, wording)
-        self.desks = self._work.desks
+        self._work = Launching(jobs, store, files, addresses, hostname, clock, answer_seconds, wording, room)
+        self.desks = (*self._work.desks, *([room] if room else ()))
+        self.meters = (room,) if room else ()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

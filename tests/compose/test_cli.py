@@ -31,6 +31,20 @@ def type_in(instance: Instance, *words: str, code: int = 0) -> str:
 
 
 @pytest.mark.system
+def test_the_house_is_kept_from_the_command_line(instance: Instance, tmp_path: Path) -> None:
+    said = type_in(instance, "archive", "sweep", "--dry-run")
+    assert "would remove 0 files" in said
+    assert "removed 0 files" in type_in(instance, "archive", "sweep")
+    file = tmp_path / "gateway.zip"
+    assert "schema " in type_in(instance, "backup", str(file))
+    assert file.stat().st_size > 0
+    assert "there is no folder" in type_in(instance, "backup", str(tmp_path / "none" / "b.zip"), code=2)
+    assert "stop the gateway first" in type_in(instance, "restore", str(file), code=1)
+    metrics = instance.ask("GET", "file-receiver-gateway", "/metrics").text
+    assert 'cytobus_disk_free_bytes{place="input"}' in metrics
+
+
+@pytest.mark.system
 def test_a_task_is_added_used_listed_and_removed(instance: Instance, tmp_path: Path) -> None:
     said = type_in(
         instance, "tasks", "add", "--description", "mine", "--pipeline", "only-results", "--contains", "cli-image"

@@ -15,8 +15,8 @@ from contracts.errors import (
     Forbidden,
     Full,
     NotFound,
+    Throttled,
     TooEarly,
-    TooMany,
     Unauthorized,
     Unavailable,
     error_of,
@@ -163,7 +163,7 @@ async def test_a_repository_that_is_down_is_unavailable_and_may_be_asked_again()
 @pytest.mark.parametrize(("status", "kind", "retry"), [
     (400, BadRequest, False), (404, NotFound, False), (409, Conflict, False), (425, TooEarly, True),
     (503, Away, True), (507, Full, True), (500, Unavailable, True), (502, Away, True),
-    (429, TooMany, True), (401, Unauthorized, True), (403, Forbidden, False),
+    (429, Throttled, True), (401, Unauthorized, True), (403, Forbidden, False),
     (418, BadRequest, False), (413, BadRequest, False),
 ])  # fmt: skip
 async def test_answers_become_errors_of_our_own(status, kind, retry):

@@ -308,3 +308,20 @@ async def test_a_desk_with_full_hands_rests_although_a_failed_thing_is_due_again
             assert rests - rested < 10
         finally:
             hands.may_go.set()
+
+
+async def test_counts_of_failures_do_not_grow_with_things_that_never_come_back(monkeypatch):
+    monkeypatch.setattr("contracts.desk.MOST_FAILURES", 20)
+    waiting = Waiting()
+    hands = Hands(waiting)
+    desk = desk_of(waiting, hands, slots=4, longest=0.0)
+    async with desk.running():
+        for number in range(100):
+            name = f"gone-{number}"
+            hands.failing[name] = Unavailable("away")
+            waiting.names = [name]
+            desk.wake()
+            await eventually(lambda name=name: hands.tries[name])
+        waiting.names = []
+    assert hands.tries.total() >= 100
+    assert len(desk._failures) < 50  # noqa: SLF001

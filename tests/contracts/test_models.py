@@ -13,7 +13,7 @@ GOLDEN = Path(__file__).parent / "golden"
 OURS = {
     "Job": {
         "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures", "NotBefore", "LeaseHolder",
-        "LeaseUntil", "HeldState", "Previewed", "Forgiven", "AppliedTask", "AppliedVersion", "Begun", "Earlier",
+        "LeaseUntil", "HeldState", "Previewed", "Spared", "AppliedTask", "AppliedVersion", "Begun", "Earlier", "Files",
     },
     "InputFile": {"Sha256", "Size"},
     "OutputFiles": {"Sha256", "Size"},

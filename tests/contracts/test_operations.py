@@ -60,7 +60,7 @@ def test_a_released_job_has_as_many_attempts_as_a_new_one():
     job = advance(job, s.started(), NOW)
     assert job.state is State.QUARANTINED
     job = told([s.released(), s.requested(), s.started()], job=job)
-    assert (job.state, job.attempts, job.forgiven) == (State.RUNNING, MAX_ATTEMPTS + 1, MAX_ATTEMPTS)
+    assert (job.state, job.attempts, job.spared) == (State.RUNNING, MAX_ATTEMPTS + 1, MAX_ATTEMPTS)
 
 
 @pytest.mark.parametrize("state", [name for name in ON_THEIR_WAY if name != "running"])

@@ -148,4 +148,4 @@ def test_only_a_running_job_is_leased_and_only_a_waiting_one_backs_off(life):
             assert job.error_details.owner in set(Owner)
             assert job.error_details.error in set(s.Trouble)
         assert job.failures <= MAX_FAILURES
-        assert 0 <= job.attempts - job.forgiven <= MAX_ATTEMPTS
+        assert 0 <= job.attempts - job.spared <= MAX_ATTEMPTS

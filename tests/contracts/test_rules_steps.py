@@ -36,6 +36,9 @@ TABLE = {
     s.outputs_delivered: "eeeeet....",
     s.archived: "eeeeett...",
     s.previewed: ".......t..",
+    s.waits: "..t.......",
+    s.expired: "cccccccttt",
+    s.removed: "..........",
     s.worker_released: "..........",
     s.released: "ccccccccct",
     s.retried: ".......cct",
@@ -229,7 +232,7 @@ def test_an_operator_brings_a_job_back_to_where_it_stood_and_its_pipeline_is_tol
     assert job.state is (State.QUARANTINED if retry_at else State.FAILED)
     free = advance(job, s.released(), NOW)
     assert (free.state, free.held_state, free.failures, free.reason) == (back, None, 0, "")
-    assert free.forgiven == free.attempts == job.attempts
+    assert free.spared == free.attempts == job.attempts
     assert free.error_details == ErrorDetails()
     if back is State.RECEIVED:
         assert (free.pipeline_details.status, free.pipeline_details.output_files) == ("", None)
@@ -316,3 +319,27 @@ def test_an_input_that_is_damaged_again_and_again_is_quarantined():
         job = advance(job, s.damaged(worker="", attempt=0), NOW)
         job, rounds = told([s.input_delivered()], job=job), rounds + 1
     assert rounds == MAX_ATTEMPTS
+
+
+def test_files_are_removed_in_two_steps_and_none_of_them_twice():
+    job = advance(REACHED["complete"], s.expired(), NOW)
+    assert (job.files, advance(job, s.expired(), NOW) is job) == ("removing", True)
+    gone = advance(job, s.removed(), NOW)
+    assert (gone.files, gone.state, advance(gone, s.removed(), NOW) is gone) == ("removed", State.COMPLETE, True)
+    assert advance(gone, s.expired(), NOW) is gone
+
+
+def test_a_job_is_not_released_while_its_files_are_removed_and_then_its_image_is_sent_again():
+    removing = advance(REACHED["failed"], s.expired(), NOW)
+    with pytest.raises(TooEarly, match="being removed"):
+        advance(removing, s.released(), NOW)
+    job = advance(advance(removing, s.removed(), NOW), s.released(), NOW)
+    assert (job.state, job.files, job.attempts) == (State.SENDING, "", 0)
+    assert (job.input_file.hostname, job.input_file.dir_name) == ("oem", "/oem/in/")
+    assert (job.pipeline_details.output_files, job.pipeline_details.status) == (None, "")
+
+
+def test_the_files_of_a_quarantined_job_stay():
+    job = REACHED["received"].evolve(state=State.QUARANTINED, held_state=State.RECEIVED)
+    with pytest.raises(Conflict, match="not removed"):
+        advance(job, s.expired(), NOW)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contracts import ranges, transfer
-from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Rejected, Unavailable
+from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, Rejected, Throttled, Unavailable
 from contracts.transfer import Ask, GiveUp, GoOn, Restart, Step
 
 TUS = {"tus-resumable": "1.0.0"}
@@ -119,7 +119,7 @@ def test_what_the_sender_does_next(verb: str, status: int, headers: dict[str, st
         ("POST", 400, Rejected),
         ("PATCH", 423, Unavailable),
         ("PATCH", 408, Unavailable),
-        ("PATCH", 429, Unavailable),
+        ("PATCH", 429, Throttled),
         ("PATCH", 500, Unavailable),
         ("PATCH", 503, Unavailable),
         ("PATCH", 507, Full),

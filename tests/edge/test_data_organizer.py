@@ -229,3 +229,30 @@ async def test_the_same_file_again_is_a_new_job_only_when_the_gateway_has_forgot
         await journal.sight([written(inbox, "a.tif")])
         await counts(journal, sent=1, registered=1)
     assert jobs.jobs[job.id].state is State.SENDING
+
+
+async def test_a_restored_gateway_is_told_again_what_it_has_forgotten_once(journal, jobs, organizer, inbox):
+    places = {
+        "on-its-way.tif": (FileState.SENT, ""),
+        "back.tif": (FileState.DONE, "delivered"),
+        "unwanted.tif": (FileState.DONE, "unmatched"),
+        "failed.tif": (FileState.DONE, "failed"),
+    }
+    for name, (state, outcome) in places.items():
+        sighting = written(inbox, name, name.encode())
+        (row,) = await journal.sight([sighting])
+        row = await journal.hashed(row, "ab" * 32, f"job-of-{name}")
+        await journal.step([Step(row.id, FileState.HASHED, state, outcome)])
+    async with organizer.running():
+        assert await organizer._restored(1) == []  # noqa: SLF001 - what its desk asks
+        jobs.restored = "another life"
+
+        async def told() -> bool:
+            rows = await journal.page(FileState.REGISTERED, 10)
+            return [row.name for row in rows] == ["on-its-way.tif", "failed.tif"]
+
+        await eventually(told)
+    assert set(jobs.jobs) == {f"job-of-{name}" for name in places if name != "back.tif"}
+    assert jobs.jobs["job-of-unwanted.tif"].state is State.UNMATCHED
+    later = DataOrganizer(journal, jobs, FakeTasks(), roots=[str(inbox)])
+    assert await later._restored(1) == []  # noqa: SLF001 - it is remembered beyond a restart

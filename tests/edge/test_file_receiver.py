@@ -14,10 +14,12 @@ from contracts.errors import Unavailable
 from contracts.events import JobCancelled, OutputsDelivered, StepFailed, jobs_in
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, OutputFile, PipelineDetails, State
+from contracts.room import Room
 from edge.file_receiver.rules import names_for, sub_folder_of
 from edge.file_receiver.service import FileReceiver, ReceiveSettings
 from edge.rows import FileState, Sighting, Signature, Step
 from tests.support.jobs import FakeJobs
+from tests.support.tanks import Tank
 from tests.support.waiting import eventually
 
 
@@ -285,3 +287,37 @@ def test_the_sub_folder_of_a_job_that_is_not_in_the_journal(origin, sub):
 def test_names_for_an_output():
     names = names_for("a.ome.tif", "12345678-9", 0)
     assert [next(names) for _ in range(3)] == ["a.ome.tif", "a.ome.12345678.tif", "a.ome.12345678-9-0.tif"]
+
+
+async def test_below_its_mark_the_edge_fetches_nothing_says_so_and_goes_on_by_itself(
+    journal, jobs, outputs, output, ask
+):
+    tank = Tank(99)
+    settings = ReceiveSettings(output, poll_seconds=0.05)
+    room = Room({"results": output}, 100, tank)
+    receiver = FileReceiver(settings, journal, jobs, ask(outputs.app()), time.time_ns, room=room)
+    delivering(jobs, outputs, "job-1", b"a result")
+    async with receiver.running():
+        await eventually(lambda: jobs.jobs["job-1"].reason == f"waits for room on the disk of {output}")
+        assert "99 MB free" in receiver.desks[0].trouble
+        assert outputs.asked == 0
+        tank.free_mb = 200
+        await delivered(jobs, "job-1")
+    assert jobs.jobs["job-1"].failures == 0
+    assert contents(output) == {"result.tif": b"a result"}
+    assert len([fact for fact in jobs.facts if fact.kind == "job-waits"]) == 1
+
+
+async def test_a_result_too_large_for_the_disk_waits_and_smaller_ones_do_not(journal, jobs, outputs, output, ask):
+    tank = Tank(100.1)
+    room = Room({"results": output}, 100, tank)
+    settings = ReceiveSettings(output, poll_seconds=0.05)
+    receiver = FileReceiver(settings, journal, jobs, ask(outputs.app()), time.time_ns, room=room)
+    delivering(jobs, outputs, "large", bytes(200_000), name="large.tif")
+    delivering(jobs, outputs, "small", bytes(1000), name="small.tif")
+    async with receiver.running():
+        await delivered(jobs, "small")
+        assert jobs.jobs["large"].state is State.DELIVERING
+        tank.free_mb = 200
+        await delivered(jobs, "large")
+    assert jobs.jobs["large"].failures == 0

@@ -12,15 +12,20 @@ from contracts.desk import LONGEST_AWAY
 from contracts.errors import Away, Unavailable
 from contracts.events import JobCancelled, JobReleased
 from contracts.hosting import app_of
+from contracts.limits import Limited, Limits
 from contracts.models import InputFile, Job, State
+from contracts.room import Room
 from edge.data_organizer.rules import input_file, job_id_of
 from edge.data_organizer.service import DataOrganizer
 from edge.file_sender.service import FileSender
 from edge.file_watcher.looking import signature_of
 from edge.rows import FileState, Sighting, Step
+from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from tests.support.jobs import FakeJobs
 from tests.support.serving import listening
+from tests.support.small_disk import mounted
+from tests.support.tanks import Tank
 from tests.support.waiting import eventually
 
 
@@ -230,3 +235,69 @@ async def test_the_contracts_answers_to_data_to_handle(journal, jobs, sender, in
     async with sender.running():
         await eventually(lambda: jobs.jobs["j1"].state is State.RECEIVED)
     assert (await client.post("/api/v1/retry")).status_code == 200
+
+
+def sender_for(journal, jobs, receiver, ask, inbox) -> FileSender:
+    app = ask(app_of(receiver))
+    return FileSender(journal, jobs, app, time.time_ns, roots=[str(inbox)], every=0.05, recall_seconds=0.05)
+
+
+async def test_a_full_gateway_costs_nothing_and_is_filled_when_there_is_room(journal, jobs, ask, inbox, tmp_path):
+    tank = Tank(99)
+    admission = Admission(Room({"input": tmp_path / "gateway"}, 100, tank))
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway", admission=admission)
+    rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n]) * 100) for n in range(30)]
+    sender = sender_for(journal, jobs, receiver, ask, inbox)
+    async with receiver.running(), sender.running():
+        await eventually(lambda: any(job.reason.startswith("waits for room") for job in jobs.jobs.values()))
+        await eventually(lambda: "99 MB free" in sender.desks[0].trouble)
+        tank.free_mb = 200
+        for row in rows:
+            await in_state(journal, row, "sent")
+    assert all((job.state, job.failures) == (State.RECEIVED, 0) for job in jobs.jobs.values())
+
+
+async def test_a_file_over_the_gateways_limit_fails_with_the_remedy_and_stops_no_other(
+    journal, jobs, ask, inbox, tmp_path
+):
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway", admission=Admission(most_bytes=1000))
+    large = await registered(journal, jobs, inbox, "large.tif", bytes(1001))
+    small = await registered(journal, jobs, inbox, "small.tif", bytes(1000))
+    async with receiver.running(), sender_for(journal, jobs, receiver, ask, inbox).running():
+        await in_state(journal, large, "done", "refused")
+        await in_state(journal, small, "sent")
+    job = jobs.jobs[large.job_id]
+    assert (job.state, "raise gateway.max_file_mb" in job.reason) == (State.FAILED, True)
+
+
+async def test_a_gateway_that_limits_its_clients_gets_every_file_all_the_same(journal, jobs, ask, inbox, tmp_path):
+    receiver = FileReceiver(jobs, tmp_path / "gateway", "gateway")
+    limits = Limits(requests=10.0)
+    rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n]) * 100) for n in range(30)]
+    app = ask(Limited(app_of(receiver), limits))
+    sender = FileSender(journal, jobs, app, time.time_ns, roots=[str(inbox)], every=0.05, recall_seconds=0.05)
+    async with receiver.running(), sender.running():
+        for row in rows:
+            await in_state(journal, row, "sent")
+    assert limits.refused > 0
+    assert all((job.state, job.failures) == (State.RECEIVED, 0) for job in jobs.jobs.values())
+
+
+async def test_a_real_disk_fills_to_its_mark_and_takes_the_rest_when_it_was_emptied(
+    journal, jobs, ask, inbox, tmp_path
+):
+    with mounted(tmp_path / "small", 8000) as disk:
+        receiver = FileReceiver(jobs, disk / "input", "gateway", admission=Admission(Room({"input": disk}, 2)))
+        rows = [await registered(journal, jobs, inbox, f"{n}.tif", bytes([n]) * 10**6) for n in range(12)]
+        async with receiver.running(), sender_for(journal, jobs, receiver, ask, inbox).running():
+            await eventually(lambda: any(fact.kind == "job-waits" for fact in jobs.facts), 30)
+            emptied = 0
+            while emptied < len(rows):
+                here = await eventually(lambda: list((disk / "input").glob("*.tif")), 30)
+                assert len(here) <= 6
+                for path in here:  # as the archive does, on a disk of its own
+                    path.unlink()
+                emptied += len(here)
+            for row in rows:
+                await in_state(journal, row, "sent")
+    assert all((job.state, job.failures) == (State.RECEIVED, 0) for job in jobs.jobs.values())

@@ -1,5 +1,6 @@
 """The gateway's file sender: every row of the contract's table 2.6, the archive, previews, rejects."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -292,3 +293,26 @@ async def test_old_launchers_may_hand_jobs_over(house, call, body, status):
     await processed(house, output(house))
     sent = {"content": body} if isinstance(body, bytes) else {"json": body}
     assert (await call("POST", "/dataToHandle", **sent)).status_code == status
+
+
+async def test_an_archive_without_room_costs_no_try_and_one_line_of_history(house, monkeypatch):
+    await processed(house, output(house))
+    await house.store.apply([s.outputs_delivered()])
+    real = Path.replace
+
+    def full(self, target):
+        if self.name in ("a.tiff", "o.tiff"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        for _ in range(7):
+            await house.sender.archive((await house.store.get("job-1"),))
+            house.clock.turn(6)
+    job = await house.one()
+    assert (job.state, job.failures) == (State.DELIVERED, 0)
+    assert job.reason == f"waits for room on the disk of {house.files.archive}"
+    assert len([line for line in await house.store.history("job-1") if line["What"] == "job-waits"]) == 1
+    await house.sender.archive((job,))
+    assert (await house.one()).state is State.COMPLETE

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from contracts.errors import BadRequest, Conflict, Forbidden, NotFound, TooMany
+from contracts.errors import BadRequest, Conflict, Forbidden, NotFound, Throttled
 from contracts.guard import Entry, Watch
 from contracts.hosting import app_of
 from contracts.identity import EDGE, SESSION, USER, Identity, Role, digest_of, new_word
@@ -166,7 +166,7 @@ async def test_wrong_passwords_are_waited_for_longer_and_longer(store):
     for _ in range(FREE_TRIES):
         assert await logins.log_in("anna", "wrong", "10.0.0.1") is None
     for name, address in (("anna", "10.0.0.2"), ("olga", "10.0.0.1")):
-        with pytest.raises(TooMany, match="try again in 1 s"):
+        with pytest.raises(Throttled, match="try again in 1 s"):
             await logins.log_in(name, "a long password", address)
     now[0] += 1
     assert await logins.log_in("anna", "a long password", "10.0.0.1") == Identity("anna", Role.ADMIN)

@@ -1,6 +1,7 @@
 """Plug-ins that behave, and many that do not. Found by workers as ``rogues:Nothing``."""
 
 import ctypes
+import errno
 import os
 import sys
 import threading
@@ -129,3 +130,20 @@ class Deadly(Plugin):
 
     def __init__(self) -> None:
         os._exit(9)
+
+
+class Fills(Plugin):
+    """Meets a disk without room."""
+
+    def run(self, work: Work) -> Result:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class Wraps(Plugin):
+    """As above, told in words of its own."""
+
+    def run(self, work: Work) -> Result:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("cannot write the labels") from error

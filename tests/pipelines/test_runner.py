@@ -9,6 +9,7 @@ import pytest
 
 from contracts.errors import Unavailable
 from contracts.models import State
+from contracts.room import Room
 from pipelines.delivery import Output
 from pipelines.execution import Outcome, RunRequest, Status
 from pipelines.registry import Installed
@@ -16,6 +17,7 @@ from pipelines.runner import Runner
 from pipelines.workers import Closed, Limits
 from tests.support import stories as s
 from tests.support.house import house_in
+from tests.support.tanks import Tank
 from tests.support.waiting import eventually
 
 DONE = Outcome(Status.DONE, Path("/out"), (Output("o.tiff", 7, "cd" * 32),), "CellCount, 5", "passed")
@@ -233,3 +235,42 @@ async def test_each_pipeline_runs_within_its_own_limits_and_fails_as_often_as_it
     assert asked == {"a": (50.0, 1 << 30), "b": (5.0, None)}
     assert ((await house.store.get("a")).failures, (await house.store.get("b")).failures) == (1, 2)
     assert (await house.store.get("a")).reason == "too slow (tried 1 times)"
+
+
+async def test_a_run_that_finds_the_disk_full_counts_neither_as_a_failure_nor_as_a_run(house):
+    full = Outcome(Status.NO_ROOM, reason="OSError: no space left")
+    workers = ScriptedWorkers(lambda _request: full if len(workers.requests) < 2 else DONE)
+    workers.may_finish.set()
+    await launched(house, "a")
+    async with runner_of(house, workers).running():
+
+        async def waits() -> bool:
+            return (await house.one()).reason == "waits for room on the disk of /out"
+
+        await eventually(waits)
+        job = await house.one()
+        assert (job.state, job.failures, job.attempts - job.spared) == (State.RUNNING, 0, 0)
+        house.clock.turn(6)
+
+        async def processed() -> bool:
+            return (await house.one()).state is State.PROCESSED
+
+        await eventually(processed)
+    assert [request.attempt for request in workers.requests] == [1, 2]
+
+
+async def test_without_room_for_outputs_nothing_is_claimed_and_jobs_say_why(house, workers, tmp_path):
+    tank = Tank(99)
+    await launched(house, "a")
+    runner = runner_of(house, workers, room=Room({"output": tmp_path}, 100, tank))
+    async with runner.running():
+
+        async def waits() -> bool:
+            return (await house.one()).reason == f"waits for room on the disk of {tmp_path}"
+
+        await eventually(waits)
+        assert "99 MB free" in runner.desks[0].trouble
+        assert workers.requests == []
+        tank.free_mb = 101
+        await eventually(lambda: workers.requests)
+        assert (await house.one()).reason == ""

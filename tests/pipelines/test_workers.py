@@ -412,3 +412,10 @@ async def test_what_one_pipeline_keeps_does_not_count_against_the_limit_of_anoth
         third = await workers.run(replace(ask(image, "Keeps", "job-3"), memory_bytes=3 << 30))
         assert third.status is Status.DONE, third.reason
         assert third.results != second.results
+
+
+@pytest.mark.parametrize("how", ["Fills", "Wraps"])
+async def test_a_full_disk_is_told_apart_from_a_fault_of_the_job(run: Run, image: Path, how: str) -> None:
+    outcome = await run(ask(image, how))
+    assert outcome.status is Status.NO_ROOM
+    assert "No space left" in outcome.reason or "cannot write" in outcome.reason

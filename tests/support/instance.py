@@ -32,7 +32,7 @@ class Instance:
         self.data, self._module = data, module
         self._side, self._offset = side, offset
         self.log = data.with_suffix(".log")
-        self._environment = os.environ | {"CYTOBUS_LOG_LEVEL": "info"} | environment
+        self.environment = os.environ | {"CYTOBUS_LOG_LEVEL": "info"} | environment
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx.Client(timeout=30.0)
 
@@ -61,7 +61,7 @@ class Instance:
         command = [sys.executable, "-m", *self._module, *self._side.split(), *where]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self._environment, start_new_session=True
+                command, stdout=log, stderr=log, env=self.environment, start_new_session=True
             )
 
     @property

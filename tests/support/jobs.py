@@ -22,6 +22,7 @@ class FakeJobs:
         self.facts: list[ev.Fact] = []
         self.down: AppError | None = None
         self.deaf: AppError | None = None
+        self.restored = ""
 
     async def report(self, facts: Sequence[ev.Fact]) -> list[ev.Verdict]:
         self._answer()
@@ -44,6 +45,10 @@ class FakeJobs:
         if job_id not in self.jobs:
             raise NotFound(f"no job {job_id}")
         return self.jobs[job_id]
+
+    async def epoch(self) -> str:
+        self._answer()
+        return self.restored
 
     async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
         self._answer()

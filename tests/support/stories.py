@@ -70,6 +70,19 @@ def failed_step(state: object, job_id: str = "job-1", retry_at: int = NOW + 1, t
     return ev.StepFailed(retry_at=retry_at, **(fields | more))
 
 
+def waits(state: object = "received", job_id: str = "job-1", reason: str = "waits for room", **more):
+    fields = {"job_id": job_id, "by": "task-launcher", "state": state, "reason": reason}
+    return ev.JobWaits(**(fields | more))
+
+
+def expired(job_id: str = "job-1"):
+    return ev.FilesExpired(job_id=job_id, by="retention")
+
+
+def removed(job_id: str = "job-1"):
+    return ev.FilesRemoved(job_id=job_id, by="retention")
+
+
 def unmatched(job_id: str = "job-1"):
     return ev.JobUnmatched(job_id=job_id, by="data-organizer")
 

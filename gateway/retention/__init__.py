@@ -1,0 +1,1 @@
+"""Keeps the gateway's archive within its bounds."""
