@@ -29,4 +29,5 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
         size=size,
         lease_seconds=settings.pipelines.lease_seconds,
         timeout_seconds=settings.pipelines.timeout_seconds,
+        files=settings.gateway_files(),
     )

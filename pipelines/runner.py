@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.errors import AppError
+from contracts.disk import bare_name, inside
+from contracts.errors import AppError, BadRequest
 from contracts.events import Fact, InputDamaged, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, Jobs
@@ -55,10 +56,13 @@ class Runner:
         lease_seconds: float = 60.0,
         timeout_seconds: float = 600.0,
         drain_seconds: float = 10.0,
+        files: Path | None = None,
     ) -> None:
-        """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds."""
+        """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds. ``files`` is the
+        folder in which images are read and results written, whatever a job says; None: anywhere."""
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
+        self._files = files
         self._worker, self._lease, self._timeout, self._drain = worker, lease_seconds, timeout_seconds, drain_seconds
         # One more than can run for each process: it must not stand idle while a result is reported.
         self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
@@ -142,18 +146,11 @@ class Runner:
     async def work_on(self, job: Job) -> None:
         """Run one claimed job and report it."""
         details = job.pipeline_details
-        request = RunRequest(
-            job=job.id,
-            topic=details.pipeline_id,
-            plugin=self._plugins[details.pipeline_id].plugin,
-            image=Path(job.input_file.dir_name) / job.input_file.name,
-            folder=Path(details.output_folder),
-            parameters=dict(details.parameters or {}),
-            attributes=dict(job.input_file.attributes or {}),
-            timeout=self._timeout,
-            attempt=job.attempts,
-            sha256=job.input_file.sha256,
-        )
+        try:
+            request = self._request(job)
+        except (BadRequest, ValueError) as error:
+            await self._tell(self._fact_of(job, Outcome(Status.BAD_INPUT, reason=str(error)[:500])))
+            return
         run = asyncio.create_task(self._workers.run(request))
         alive = asyncio.create_task(self._keep_lease(job, run))
         begun = time.monotonic()
@@ -166,6 +163,27 @@ class Runner:
         finally:
             alive.cancel()  # not before it is told: what is finished must not be taken over meanwhile
         await asyncio.to_thread(discard, scratch_of(request.folder, request.job, request.attempt))
+
+    def _request(self, job: Job) -> RunRequest:
+        """What a worker is to do. Raises ``BadRequest`` or ``ValueError`` for a job that names places it must not."""
+        details = job.pipeline_details
+        image = Path(job.input_file.dir_name) / bare_name(job.input_file.name)
+        folder = Path(details.output_folder)
+        if self._files is not None:
+            inside(self._files, image)
+            inside(self._files, folder)
+        return RunRequest(
+            job=job.id,
+            topic=details.pipeline_id,
+            plugin=self._plugins[details.pipeline_id].plugin,
+            image=image,
+            folder=folder,
+            parameters=dict(details.parameters or {}),
+            attributes=dict(job.input_file.attributes or {}),
+            timeout=self._timeout,
+            attempt=job.attempts,
+            sha256=job.input_file.sha256,
+        )
 
     async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:
         """Prolong the lease; should another have taken the job, stop working on it."""

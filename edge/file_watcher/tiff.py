@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 MAX_DIRECTORIES = 200_000
 MAX_ENTRIES = 4096
+MAX_ALL_ENTRIES = 4_000_000
+"""Tags of all directories together, which may overlap: some seconds' reading."""
 MAX_VALUES = 16_000_000
 BLOCK = 65_536
 
@@ -44,6 +46,7 @@ class _Tiff:
     order: str
     big: bool
     values_left: int = MAX_VALUES
+    entries_left: int = MAX_ALL_ENTRIES
 
     def read(self, place: int, count: int) -> bytes:
         if place + count > self.size:
@@ -63,7 +66,8 @@ class _Tiff:
         count = self.number(place, "Q" if self.big else "H")
         if count == 0:
             raise _Short
-        if count > MAX_ENTRIES:
+        self.entries_left -= count
+        if count > MAX_ENTRIES or self.entries_left < 0:
             raise _TooMuch
         raw = self.read(place + head, count * step)
         entries = {}
@@ -130,6 +134,8 @@ def _walk(tiff: _Tiff) -> bool:
         if following:
             waiting.append(following)
         if SUBDIRECTORIES in entries:
+            if entries[SUBDIRECTORIES].count + len(waiting) > MAX_DIRECTORIES:
+                raise _TooMuch
             waiting += [place for block in tiff.values(entries[SUBDIRECTORIES]) for place in block if place]
     return True
 

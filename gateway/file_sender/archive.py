@@ -36,14 +36,13 @@ def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppErr
 
 def _archived(job: Job, files: GatewayFiles) -> Archived:
     file, stamp = job.input_file, job.created
-    source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (files.root,))
+    source = files.input_path(file)
     kept = str(_moved(source, files.archive, job.id, stamp, "input"))
     places = {source: kept}  # a file may be named twice, or an output be the input itself
     details = job.pipeline_details
-    roots = (files.root, Path(details.output_folder or files.output))
     outputs = []
     for nth, output in enumerate(details.output_files or (), start=1):
-        path = output_path(output, roots)
+        path = output_path(output, (files.root,))
         if path not in places:
             places[path] = str(_moved(path, files.archive, job.id, stamp + nth, "output"))
         done = {"status": str(OutputStatus.COMPLETE), "owner": str(Owner.NONE), "error_details": None}

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import web
 from contracts.errors import AppError, BadRequest, NotFound, TooEarly
 from contracts.events import FACTS, VERDICTS, Fact, PipelineReported, Verdict
-from contracts.gojson import BadBody, decode
+from contracts.gojson import BadBody, decode, without_nul
 from contracts.listing import MOST, query_of
 from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
@@ -208,7 +208,7 @@ class JobRepository:
 
     async def on_facts(self, request: Request) -> Response:
         try:
-            facts = FACTS.validate_json(await web.body_of(request))
+            facts = FACTS.validate_json(without_nul(await web.body_of(request)))
         except ValidationError as error:
             raise BadRequest(f"these facts cannot be read: {error}") from None
         return Response(VERDICTS.dump_json(await self.report(facts), by_alias=True), media_type="application/json")

@@ -124,6 +124,7 @@ class TaskLauncher:
             if not getattr(task, field):
                 raise AppError(f"failed to create task: {words} field is empty")
         _check(task)
+        self._work.check_folder(task)
         made = task.evolve(id=str(uuid.uuid4()), last_updated=self._clock())
         await self._store.add(made)
         return made.id
