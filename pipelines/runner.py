@@ -170,8 +170,12 @@ class Runner:
         image = Path(job.input_file.dir_name) / bare_name(job.input_file.name)
         folder = Path(details.output_folder)
         if self._files is not None:
-            inside(self._files, image)
-            inside(self._files, folder)
+            for path in (image, folder):
+                if not path.is_absolute():
+                    raise BadRequest(
+                        f"{str(path)[:200]!r} is not a path from the root on: name one below {self._files}"
+                    )
+                inside(self._files, path)
         return RunRequest(
             job=job.id,
             topic=details.pipeline_id,

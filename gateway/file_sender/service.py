@@ -22,6 +22,7 @@ from contracts.gojson import BadBody, decode
 from contracts.models import Job, Owner, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
+from gateway.file_sender.painter import Painter
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
 from gateway.files import GatewayFiles, archived_path, output_path
@@ -43,6 +44,7 @@ class FileSender:
         self._archive = Desk("archive", self._look_for_delivered, self.archive, lambda jobs: jobs[0].id, slots=1)
         self._preview = Desk("preview", self._look_for_unseen, self.preview, _name_of, slots=1, every=2.0)
         self.desks = (self._archive, self._preview)
+        self._painter = Painter()
         self._served = meters.counter("cytobus_served_bytes", "Bytes of results that were asked for")
         self.meters = (self._served,)
 
@@ -50,6 +52,7 @@ class FileSender:
     async def running(self) -> AsyncIterator[None]:
         """Archives and makes previews while the context is open."""
         async with AsyncExitStack() as stack:
+            stack.callback(self._painter.close)
             for desk in self.desks:
                 await stack.enter_async_context(desk.running())
             wakes = {jobs_in(State.DELIVERED): self._wake}
@@ -105,7 +108,7 @@ class FileSender:
 
     async def preview(self, job: Job) -> None:
         """Make what a browser can show of a finished job."""
-        made = await asyncio.to_thread(previews, job)
+        made = await asyncio.to_thread(previews, job, self._painter.paint)
         await self._jobs.report([PreviewsMade(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, viewables=made)])
 
     # --- the contract's calls

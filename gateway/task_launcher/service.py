@@ -160,6 +160,7 @@ class TaskLauncher:
             raise NotFound("failed to update task: no task id is specified")
         if task.job_selector:
             _check(task)
+        self._work.check_folder(task)
         try:
             await self._store.replace(task.id, lambda old: merged(old, task))
         except NotFound as error:
