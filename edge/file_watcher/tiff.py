@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 MAX_DIRECTORIES = 200_000
 MAX_ENTRIES = 4096
-MAX_ALL_ENTRIES = 4_000_000
+MAX_ALL_ENTRIES = 2_000_000
 """Tags of all directories together, which may overlap: some seconds' reading."""
 MAX_VALUES = 16_000_000
 BLOCK = 65_536
