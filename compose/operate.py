@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compose.access import access
@@ -25,6 +26,7 @@ from contracts.hosting import PORTS
 from contracts.identity import COMMAND
 from contracts.models import FINAL, Job, State, Verification
 from contracts.ports import JobQuery
+from contracts.printable import printable
 from edge.membership import Member
 
 T = TypeVar("T")
@@ -80,9 +82,18 @@ def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
         member = Member(*found) if found else None
         settings = as_member(settings, member.membership) if member else settings
         base, mine = settings.edge.gateway, of_edge(mine, member)
-    if said := os.environ.get("CYTOBUS_TOKEN"):
-        mine = replace(mine, word=lambda: said)
+    if token := os.environ.get("CYTOBUS_TOKEN"):
+        mine = replace(mine, word=lambda: token)
     return mine.client(address(base, service, port), timeout=httpx.Timeout(30.0))
+
+
+def said(words: str) -> str:
+    """What came from outside, such as a file's name, as rich may print it: no control characters, no markup."""
+    return escape(printable(words))
+
+
+def _row(table: Table, *cells: str) -> None:
+    table.add_row(*map(said, cells))
 
 
 def settings_of(data: Path | None) -> Settings:
@@ -100,7 +111,7 @@ def ask(data: Path | None, service: str, question: Callable[[httpx.AsyncClient],
     try:
         return asyncio.run(main())
     except AppError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(f"[red]{said(str(error))}[/red]")
         raise typer.Exit(1) from None
 
 
@@ -111,7 +122,7 @@ def list_tasks(data: Data = None) -> None:
     table = Table("id", "description", "pipeline", "rule", "parameters")
     for task in response.json() if response.status_code == 200 else []:
         parameters = json.dumps(task["ModelParameters"] or {})
-        table.add_row(task["Id"], task["Description"], task["PipelineId"], task["JobSelector"], parameters)
+        _row(table, task["Id"], task["Description"], task["PipelineId"], task["JobSelector"], parameters)
     console.print(table)
 
 
@@ -167,7 +178,7 @@ def list_jobs(
     for job in page.jobs:
         error = job.reason or (job.error_details.error if job.error_details else "")
         results = job.pipeline_details.results[:60]
-        table.add_row(job.id, job.input_file.name, str(job.state), job.owner, job.status, results, error)
+        _row(table, job.id, job.input_file.name, str(job.state), job.owner, job.status, results, error)
     console.print(table)
     if page.next is not None:
         console.print(f"more than {limit}; narrow with --state or --name, or raise --limit")
@@ -190,11 +201,12 @@ def show_job(job_id: JobId, data: Data = None) -> None:
         return job, (await call(client, "GET", f"/api/v1/job/{job_id}/history")).json()
 
     job, history = ask(data, "job-repository", look)
-    console.print_json(job.model_dump_json(by_alias=True))
+    # JSON escapes some of what a terminal must not have, all of it where only ASCII is written.
+    console.print_json(job.model_dump_json(by_alias=True), ensure_ascii=True)
     table = Table("when", "who", "what", "to", "why")
     for line in history:
         when = datetime.fromtimestamp(line["At"] / 1e9).astimezone().isoformat(" ", "milliseconds")
-        table.add_row(when, line["By"], line["What"], line["To"], line["Why"])
+        _row(table, when, line["By"], line["What"], line["To"], line["Why"])
     console.print(table)
 
 
@@ -255,5 +267,5 @@ async def _follow(jobs: HttpJobs, names: set[str], since: int) -> None:
             name = job.input_file.name
             if name in names - done and job.state in FINAL:
                 done.add(name)
-                console.print(f"{name}: {job.state} {job.pipeline_details.results or job.reason}")
+                console.print(said(f"{name}: {job.state} {job.pipeline_details.results or job.reason}"))
         await asyncio.sleep(0.3)

@@ -37,6 +37,7 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
         lease_seconds=settings.pipelines.lease_seconds,
         limits=general,
         own_limits=own,
+        files=settings.gateway_files(),
     )
 
 

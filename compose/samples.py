@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from compose.operate import said
 from compose.running import Deployment
 from compose.settings import Settings
 from contracts.client import HttpJobs, call
@@ -131,7 +132,8 @@ def result_table(jobs: Sequence[Job]) -> Table:
     for job in jobs[:SHOWN_ROWS]:
         figures = results_of(job)
         cells = [str(figures.get(key, "")) for key in ("count", "median_area", "confluence")]
-        table.add_row(job.input_file.name[:48], str(job.state), *cells, job.reason or job.pipeline_details.qc_flags)
+        texts = (job.input_file.name[:48], str(job.state), *cells, job.reason or job.pipeline_details.qc_flags)
+        table.add_row(*map(said, texts))
     if len(jobs) > SHOWN_ROWS:
         total = sum(int(results_of(job).get("count", 0)) for job in jobs)
         table.add_row(f"… and {len(jobs) - SHOWN_ROWS} more", "", f"{total} in all", "", "", "")

@@ -8,9 +8,11 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from contracts.errors import BadRequest, Full, Unavailable
@@ -21,17 +23,28 @@ BLOCK = 2**20
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 _WINDOWS = sys.platform == "win32"
-_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{n}" for kind in ("COM", "LPT") for n in "123456789¹²³")}
+_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
+_DEVICES |= {f"{kind}{n}" for kind in ("COM", "LPT") for n in "0123456789¹²³"}
+_NOT_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ}
+LONGEST = 255
+"""Bytes of a file's name that common file systems take."""
 
 
 @contextlib.contextmanager
 def room_at(path: Path) -> Iterator[None]:
-    """Raises ``Full``, naming the place, where the work inside runs out of room."""
+    """Raises ``Full``, naming the place, where the work inside runs out of room, and ``BadRequest`` where the file
+    system takes no such name."""
     try:
         yield
     except OSError as error:
         if no_room(error):
             raise Full(f"no room left on the disk of {path}: free some or add more") from error
+        if error.errno in _NOT_A_NAME:
+            shown = str(path)
+            shown = shown if len(shown) <= 200 else f"{shown[:100]}…{shown[-100:]}"
+            raise BadRequest(
+                f"{shown!r}: {error.strerror}; give the file and its folders shorter, plain names"
+            ) from error
         raise
 
 
@@ -205,24 +218,68 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def bare_name(name: str) -> str:
-    """The same name, if it can be a file's name in any folder here. Raises ``BadRequest`` otherwise."""
-    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
-        raise BadRequest(f"{name!r} is not a bare file name")
-    try:
-        length = len(name.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:
-        raise BadRequest(f"{name!r} cannot be written as UTF-8") from None
-    if length > 255:
-        raise BadRequest(f"the file name {name[:40]!r}… is {length} bytes long; 255 is the most")
-    if _WINDOWS and _barred_on_windows(name):
-        raise BadRequest(f"{name!r} cannot be a file name on Windows")
+def bare_name(name: str, *, windows: bool = _WINDOWS) -> str:
+    """The same name, if it can be a file's name in any folder here. Raises ``BadRequest`` with the reason and what to
+    do otherwise."""
+    if reason := barred(name, windows=windows):
+        raise BadRequest(reason)
     return name
 
 
-def _barred_on_windows(name: str) -> bool:
-    device = name.split(".")[0].rstrip(" ").upper()
-    return device in _DEVICES or name[-1] in ". " or any(ord(sign) < 32 or sign in '<>:"|?*' for sign in name)
+def barred(name: str, *, windows: bool) -> str:
+    """Why no file can have this name, and what to do; empty when one can. ``windows``: by the rules there, too."""
+    short = f"{name!r}" if len(name) <= 80 else f"{name[:40]!r}…"
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        return f"{short} is not a bare file name: give the file a name without folders and NUL characters"
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return f"{short} cannot be written as UTF-8: rename the file"
+    if length > LONGEST:
+        return f"the file name {short} is {length} bytes long: shorten it, {LONGEST} is the most"
+    if windows and (rule := _barred_on_windows(name)):
+        return f"{short} cannot be a file name on Windows ({rule}): rename the image, or the pipeline's output"
+    return ""
+
+
+def _barred_on_windows(name: str) -> str:
+    """Which of the rules for names on Windows is broken. Source: "Naming Files, Paths, and Namespaces" (Microsoft)."""
+    if name.partition(".")[0].rstrip(" ").upper() in _DEVICES:
+        return "it is a device's name there"
+    if name[-1] in ". ":
+        return "it ends with a dot or a space"
+    wrong = sorted({sign for sign in name if ord(sign) < 32 or sign in '<>:"|?*'})
+    return f"it holds {' '.join(map(repr, wrong))}" if wrong else ""
+
+
+def is_file(path: Path) -> bool:
+    """Whether a plain file lies there; False also for what can be no path, as names from outside may be."""
+    return os.path.isfile(path)
+
+
+def open_plain(path: Path) -> FileIO:
+    """A file to be read, unbuffered: never through a link and never waiting, as a pipe in its place would have it.
+
+    Raises ``OSError``, also for what is no plain file.
+    """
+    handle = os.open(path, PLAIN)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+        return FileIO(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+PLAIN = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+"""How a file that others can replace is opened: not through a link, not waiting, without hindering anyone."""
 
 
 def inside(root: Path, path: str | Path) -> Path:

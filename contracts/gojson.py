@@ -14,6 +14,7 @@ M = TypeVar("M", bound=BaseModel)
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPED_NUL = re.compile(rb"((?<!\\)(?:\\\\)*)\\u0000")
 _GO_NAMES: dict[object, str] = {str: "string", int: "int64", bool: "bool", float: "float64"}
 _ZEROS: dict[object, object] = {str: "", int: 0, bool: False, float: 0}
 _INT64 = range(-(2**63), 2**63)
@@ -36,9 +37,14 @@ def dumps(value: object) -> bytes:
     return text.translate(_UNSAFE).encode()
 
 
+def without_nul(body: bytes) -> bytes:
+    """JSON with U+FFFD where it has an escaped NUL, which no database and no file's name takes."""
+    return _ESCAPED_NUL.sub(rb"\1\\ufffd", body) if b"\\u0000" in body else body
+
+
 def loads(body: bytes) -> object:
-    """Any JSON value; invalid UTF-8 and lone surrogates become U+FFFD. Raises ``BadBody`` for other text."""
-    text = body.decode("utf-8", "replace")
+    """Any JSON value; invalid UTF-8, lone surrogates and NUL become U+FFFD. Raises ``BadBody`` for other text."""
+    text = without_nul(body).decode("utf-8", "replace")
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         return json.loads(dumps(value)) if _ESCAPED_SURROGATE.search(text) else value

@@ -17,12 +17,18 @@ from contracts.ports import Service
 
 
 class Correlated:
-    """Requests that bear a correlation id are dealt with under it, and the answer bears it too."""
+    """Requests that bear a correlation id are dealt with under it, and the answer bears it too.
+
+    One whose address holds a NUL character, which no name and no database takes, is refused with 400.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "\0" in scope.get("path", "") or b"%00" in scope.get("query_string", b""):
+            await web.error("the address holds a NUL character: leave it out", 400)(scope, receive, send)
+            return
         word = next((value for name, value in scope.get("headers", ()) if name == b"x-correlation-id"), None)
         if word is None:
             await self._app(scope, receive, send)

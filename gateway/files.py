@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.disk import bare_name, keep_folder, sha256_of
+from contracts.disk import bare_name, inside, is_file, keep_folder, sha256_of
 from contracts.errors import AppError, BadRequest
 from contracts.models import InputFile, OutputFile, OutputStatus
+
+CONTRACTS_ROOT = Path("/tmp/files")
+"""Where AiCSD's containers have the gateway's files; its web page names result folders there."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,27 @@ class GatewayFiles:
     def reject(self) -> Path:
         return self.root / "reject"
 
+    def results_folder(self, said: str) -> Path:
+        """Where a task's ``ResultFileFolder`` is: below the root, whether it is said in full or counts from there. The
+        contract's own place for files, ``/tmp/files``, stands for the root. Raises ``BadRequest`` for any other."""
+        root = self.root.resolve()
+        asked = root / said
+        if not asked.is_relative_to(root) and asked.is_relative_to(CONTRACTS_ROOT):
+            asked = root / asked.relative_to(CONTRACTS_ROOT)
+        try:
+            for level in asked.relative_to(root).parts:
+                bare_name(level)
+            return inside(root, asked)
+        except (BadRequest, ValueError):
+            raise BadRequest(
+                f"the result folder {said[:200]!r} does not lie below the gateway's files ({self.root}): "
+                "name one below it, such as 'output'"
+            ) from None
+
+    def input_path(self, file: InputFile) -> Path:
+        """Where a received image lies. Raises ``BadRequest`` for a name that is a path, or a place outside."""
+        return _within(Path(file.dir_name) / bare_name(file.name), (self.root,), file)
+
     def make(self) -> None:
         """Make the folders that are missing. Raises ``OSError``."""
         for folder in (self.input, self.output, self.archive, self.reject):
@@ -53,7 +77,10 @@ def _within(path: Path, roots: tuple[Path, ...], file: InputFile | OutputFile) -
     except (ValueError, RuntimeError, OSError) as error:
         raise BadRequest(f"{str(path)!r} is not a path: {error}") from None
     if not allowed:
-        raise BadRequest(f"file {file.name!r} lies in {str(path.parent)!r}, outside the folders that may be sent")
+        raise BadRequest(
+            f"file {file.name!r} lies in {str(path.parent)[:300]!r}, outside the gateway's files: "
+            "name one that lies below them"
+        )
     return path
 
 
@@ -61,7 +88,7 @@ def inspected(file: OutputFile, roots: tuple[Path, ...]) -> tuple[OutputFile, st
     """The output with its size and digest filled in, or marked invalid with the reason. Blocks (hashing)."""
     try:
         path = output_path(file, roots)
-        if not path.is_file():
+        if not is_file(path):
             return _invalid(file), f"{file.name} (not found in {file.dir_name})"
         size = path.stat().st_size
         if file.sha256 and file.size == size:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.disk import make_folder, sync_folder
+from contracts.disk import barred, make_folder, sync_folder
 from contracts.states import MAX_ATTEMPTS
 
 
@@ -102,8 +102,8 @@ def deliver(made: Path, names: Sequence[str], folder: Path, job: str) -> tuple[P
 
 def _sealed(made: Path, name: str) -> Output:
     """The output, on the disk and hashed. It must be a plain file, by its bare name."""
-    if name in ("", ".", "..") or any(sign in name for sign in "/\\:\0"):
-        raise Undeliverable(f"the pipeline named the output {name!r}, which is not a bare file name")
+    if reason := barred(name, windows=os.name == "nt"):
+        raise Undeliverable(f"the pipeline named the output {name[:80]!r}: {reason}")
     try:
         plain = stat.S_ISREG((made / name).lstat().st_mode)
     except OSError:

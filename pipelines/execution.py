@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from contracts.disk import no_room, sha256_of
+from contracts.disk import LONGEST, no_room, sha256_of
 from contracts.states import MAX_FAILURES
 from pipelines.delivery import Output, deliver, scratch
 from pipelines.plugin import BadInput, Pipeline, Result, Work
@@ -118,6 +118,9 @@ def execute(request: RunRequest) -> Outcome:
     except (Exception, SystemExit) as error:
         if no_room(error) or (error.__cause__ is not None and no_room(error.__cause__)):
             return Outcome(Status.NO_ROOM, reason=why(error), seconds=time.perf_counter() - started)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            reason = f"{request.image.name[:80]}…: its results' names would be too long for a file system; "
+            return Outcome(Status.BAD_INPUT, reason=_short(reason + "give the image and its folder a shorter name"))
         return Outcome(Status.ERROR, reason=why(error), seconds=time.perf_counter() - started)
 
 
@@ -127,7 +130,7 @@ def _damage(request: RunRequest) -> str:
     A damaged image is put aside. One that was put aside before, by a run that ended before it could say so, is damaged
     still.
     """
-    aside = request.image.with_name(f".{request.image.name}.{request.job}.damaged")
+    aside = request.image.with_name(_aside_name(request.image.name, request.job))
     if not request.sha256 or (request.image.exists() and sha256_of(request.image) == request.sha256):
         return ""
     if request.image.exists():
@@ -138,6 +141,12 @@ def _damage(request: RunRequest) -> str:
         # Perhaps the folder is not mounted here.
         raise FileNotFoundError(errno.ENOENT, "the image is not there", str(request.image))
     return f"{request.image.name} is not the file that arrived: it is {aside.name} now"
+
+
+def _aside_name(name: str, job: str) -> str:
+    """The name of a damaged image that was put aside; the longest names give way."""
+    end = f".{job}.damaged"
+    return "." + name.encode()[: LONGEST - 1 - len(end)].decode(errors="ignore") + end
 
 
 def why(error: BaseException) -> str:

@@ -3,7 +3,10 @@
 import contextlib
 import io
 import logging
+import math
+import os
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,10 +27,18 @@ if TYPE_CHECKING:  # loaded when first needed, so that importing this module cos
 MAX_PIXELS = 2_000_000_000
 """Samples an image may promise to have before it is taken for a decompression bomb."""
 
+MAX_BYTES = 4 * 2**30
+"""Bytes that an image may take once it is decoded."""
+BOMB_BYTES = 256 * 2**20
+BOMB_FACTOR = 200
+"""An image that would grow by more than this factor to more than ``BOMB_BYTES`` is taken for a decompression bomb."""
+
 Pixels = NDArray[Any]
 
 _NEEDED = {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
 """TIFF tags without which pixels are misread (TIFF 6.0: size, depth, codec, colours, strips, tiles, type)."""
+SPARE = 2**30
+"""Bytes that decoders may take for themselves."""
 _DENSEST = 4096
 """No codec among deflate, LZW and PackBits makes data smaller than by this factor."""
 
@@ -52,7 +63,10 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     with path.open("rb") as file:
         head = file.read(16)
+        size = os.fstat(file.fileno()).st_size
     with _blaming(path), _quiet():
+        if size > MAX_BYTES and head[:2] not in (b"II", b"MM"):
+            raise BadInput(f"is a file of {size:,} bytes; {MAX_BYTES:,} are the most: crop it")
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             picture = _read_tiff(path, max_pixels)
         elif head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -131,6 +145,36 @@ def _check_size(height: int, width: int, samples: int, max_pixels: int) -> None:
         )
 
 
+def _check_bytes(decoded: int, stored: int) -> None:
+    """Refuse what would take too much memory, before it is decoded. Bytes, decoded and in the file."""
+    if decoded > MAX_BYTES:
+        raise BadInput(f"promises {decoded:,} bytes of pixels, more than the {MAX_BYTES:,} allowed: crop it")
+    if decoded > BOMB_BYTES and decoded > BOMB_FACTOR * stored:
+        raise BadInput(
+            f"promises {decoded:,} bytes of pixels out of {stored:,}, as decompression bombs do: "
+            "if it is an image, crop it or save it uncompressed"
+        )
+
+
+@contextlib.contextmanager
+def _growing_at_most(extra: int) -> Iterator[None]:
+    """The process's memory may grow by so many bytes inside: a codec whose data have a size of their own, such as
+    JPEG in TIFF, may want more than the header said. Without effect where the system cannot do it."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    ceilings = [used + extra, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_AS, (min(ceilings), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def _tidied(pixels: Pixels) -> Pixels:
     if pixels.dtype.kind not in "buif" or pixels.ndim not in (2, 3):
         raise BadInput(f"has pixels of an unusable kind ({pixels.dtype}, {pixels.ndim} axes)")
@@ -156,6 +200,7 @@ def _read_png(data: bytes, max_pixels: int) -> Picture:
     stored = height * width * depth * (1 if kind == 3 else samples) // 8
     if stored > len(data) * _DENSEST:
         raise BadInput(f"ends too soon: {len(data):,} bytes cannot hold {width} x {height} pixels")
+    _check_bytes(height * width * samples * max(1, depth // 8), len(data))
     pixels = imagecodecs.png_decode(_sound_png(data))
     if pixels.ndim == 3:
         pixels = _first_colours(pixels, True)
@@ -194,6 +239,7 @@ def _read_with_pillow(data: bytes, max_pixels: int) -> Picture:
     kinds = {b"\xff\xd8": JpegImageFile, b"BM": BmpImageFile, b"GI": GifImageFile}
     with kinds[data[:2]](io.BytesIO(data)) as image:
         _check_size(image.height, image.width, len(image.getbands()), max_pixels)
+        _check_bytes(image.height * image.width * 3, len(data))
         image.load()
         if image.mode in ("1", "L", "LA"):
             return Picture(np.asarray(image.convert("L")))
@@ -211,8 +257,10 @@ def _read_tiff(path: Path, max_pixels: int) -> Picture:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         _check_directory(tiff, page)
-        _check_page(page, path.stat().st_size, max_pixels)
-        return Picture(_plane(page, page.asarray(maxworkers=1)), of_tiff(tiff, page))
+        decoded = _check_page(page, path.stat().st_size, max_pixels)
+        with _growing_at_most(3 * decoded + SPARE):
+            pixels = page.asarray(maxworkers=1)
+        return Picture(_plane(page, pixels), of_tiff(tiff, page))
 
 
 def _check_directory(tiff: "TiffFile", page: "TiffPage") -> None:
@@ -226,8 +274,8 @@ def _check_directory(tiff: "TiffFile", page: "TiffPage") -> None:
         raise BadInput(f"is damaged: what it says of its pixels cannot be read (tags {lost}); copy it again")
 
 
-def _check_page(page: "TiffPage", file_size: int, max_pixels: int) -> None:
-    """Refuse before anything is allocated what is too large, or not all there."""
+def _check_page(page: "TiffPage", file_size: int, max_pixels: int) -> int:
+    """Refuse before anything is allocated what is too large, or not all there; the bytes that it decodes to."""
     _check_size(page.imagelength, page.imagewidth, page.samplesperpixel * page.imagedepth, max_pixels)
     ends = (at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=False))
     if max(ends, default=0) > file_size:
@@ -238,6 +286,12 @@ def _check_page(page: "TiffPage", file_size: int, max_pixels: int) -> None:
     codec = int(page.compression)
     if (codec == 1 and there < promised) or (codec in (5, 8, 32773, 32946) and there * _DENSEST < promised):
         raise BadInput(f"holds {there:,} bytes of pixels where {promised:,} are promised; copy it again")
+    decoded = max(promised, page.imagelength * page.imagewidth * page.samplesperpixel * page.imagedepth)
+    if page.is_tiled:
+        # A single tile is decoded whole, however little of it lies in the image.
+        decoded = max(decoded, math.prod(page.tile or ()) * page.samplesperpixel * max(1, page.bitspersample // 8))
+    _check_bytes(decoded, min(there, file_size))
+    return int(decoded)
 
 
 def _plane(page: "TiffPage", pixels: Pixels) -> Pixels:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 Size = tuple[float, float]
 """Height and width of a pixel in micrometres."""
 
+LONGEST_XML = 2**20
+"""Characters of OME-XML that are looked at; the pixel size stands near its beginning."""
+
 _UM = {"pm": 1e-6, "å": 1e-4, "nm": 1e-3, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0}
 _UM |= {"mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25400.0, "in": 25400.0}
 _SIZES = re.compile(r'\b(PhysicalSize[XY](?:Unit)?)\s*=\s*"([^"]*)"')
@@ -45,7 +48,8 @@ def of_tiff(tiff: "TiffFile", page: "TiffPage") -> Size | None:
 
 def _ome_pixel_size(xml: str) -> Size | None:
     """From the first ``Pixels`` element; the default unit is the micrometre (OME-XML schema 2016-06)."""
-    element = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
+    # Without a parser: no entity is ever resolved, and neither text nor element is looked at without end.
+    element = re.search(r"<(?:\w{1,40}:)?Pixels\b[^<>]{1,8192}>", xml[:LONGEST_XML])
     known = dict(_SIZES.findall(element[0])) if element else {}
     try:
         down, across = (float(known[f"PhysicalSize{a}"]) * _unit(known.get(f"PhysicalSize{a}Unit", "um")) for a in "YX")

@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import LONGEST_AWAY, Desk, pause_after
-from contracts.errors import AppError
+from contracts.disk import bare_name, inside
+from contracts.errors import AppError, BadRequest
 from contracts.events import Fact, InputDamaged, JobWaits, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
@@ -61,11 +62,13 @@ class Runner:
         own_limits: Mapping[str, Limits] | None = None,
         drain_seconds: float = 10.0,
         room: Room | None = None,
+        files: Path | None = None,
     ) -> None:
         """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds. ``limits`` hold for
         every pipeline but those that have ``own_limits``, by topic. ``room`` for outputs: without it nothing is
-        claimed."""
-        self._room = room
+        claimed. ``files`` is the folder in which images are read and results written, whatever a job says; None:
+        anywhere."""
+        self._room, self._files = room, files
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
         self._worker, self._lease, self._drain = worker, lease_seconds, drain_seconds
@@ -153,20 +156,11 @@ class Runner:
     async def work_on(self, job: Job) -> None:
         """Run one claimed job and report it."""
         details = job.pipeline_details
-        limits = self._limits_of(job)
-        request = RunRequest(
-            job=job.id,
-            topic=details.pipeline_id,
-            plugin=self._plugins[details.pipeline_id].plugin,
-            image=Path(job.input_file.dir_name) / job.input_file.name,
-            folder=Path(details.output_folder),
-            parameters=dict(details.parameters or {}),
-            attributes=dict(job.input_file.attributes or {}),
-            timeout=limits.timeout,
-            memory_bytes=limits.memory_bytes,
-            attempt=job.attempts,
-            sha256=job.input_file.sha256,
-        )
+        try:
+            request = self._request(job)
+        except (BadRequest, ValueError) as error:
+            await self._tell(self._fact_of(job, Outcome(Status.BAD_INPUT, reason=str(error)[:500])))
+            return
         run = asyncio.create_task(self._workers.run(request))
         alive = asyncio.create_task(self._keep_lease(job, run))
         begun = time.monotonic()
@@ -182,6 +176,32 @@ class Runner:
 
     def _limits_of(self, job: Job) -> Limits:
         return self._own_limits.get(job.pipeline_details.pipeline_id, self._limits)
+
+    def _request(self, job: Job) -> RunRequest:
+        """What a worker is to do. Raises ``BadRequest`` or ``ValueError`` for a job that names places it must not."""
+        details, limits = job.pipeline_details, self._limits_of(job)
+        image = Path(job.input_file.dir_name) / bare_name(job.input_file.name)
+        folder = Path(details.output_folder)
+        if self._files is not None:
+            for path in (image, folder):
+                if not path.is_absolute():
+                    raise BadRequest(
+                        f"{str(path)[:200]!r} is not a path from the root on: name one below {self._files}"
+                    )
+                inside(self._files, path)
+        return RunRequest(
+            job=job.id,
+            topic=details.pipeline_id,
+            plugin=self._plugins[details.pipeline_id].plugin,
+            image=image,
+            folder=folder,
+            parameters=dict(details.parameters or {}),
+            attributes=dict(job.input_file.attributes or {}),
+            timeout=limits.timeout,
+            memory_bytes=limits.memory_bytes,
+            attempt=job.attempts,
+            sha256=job.input_file.sha256,
+        )
 
     async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:
         """Prolong the lease; should another have taken the job, stop working on it."""

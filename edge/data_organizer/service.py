@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import gojson, steps, web
 from contracts.desk import Desk
-from contracts.disk import BLOCK
+from contracts.disk import BLOCK, open_plain
 from contracts.errors import AppError, BadRequest, NotFound, Rejected, Unavailable
 from contracts.events import Fact, JobCreated, JobUnmatched, TransferStarted, Verdict
 from contracts.models import Job, State
@@ -215,9 +215,12 @@ class DataOrganizer:
 
 def watched_place(path: Path, roots: Sequence[str]) -> Place:
     """Where a path lies in the watched folders, its links resolved. Raises ``BadRequest`` where it lies outside."""
+    try:
+        real = os.path.realpath(path)
+    except (OSError, ValueError) as error:  # a NUL in it
+        raise BadRequest(f"{str(path)[:200]!r} is not a path: {error}") from None
     for root in roots:
-        home = os.path.realpath(root)
-        found = place_of(os.path.realpath(path), (home,))
+        found = place_of(real, (os.path.realpath(root),))
         if found:
             return root, found[1], found[2]
     raise BadRequest(f"{path} lies in no watched folder")
@@ -226,7 +229,7 @@ def watched_place(path: Path, roots: Sequence[str]) -> Place:
 def _digest(row: Row) -> str:
     """The file's SHA-256. Raises ``Rejected`` if it is not, or does not stay, the version that was found."""
     digest = hashlib.sha256()
-    with row.path.open("rb", buffering=0) as file:
+    with open_plain(row.path) as file:
         _check_same(row, os.fstat(file.fileno()))
         while block := file.read(BLOCK):
             digest.update(block)

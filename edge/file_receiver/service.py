@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,14 +29,13 @@ from contracts.room import Room
 from contracts.waiting import check_room
 from edge.file_receiver.closing import Closing
 from edge.file_receiver.download import Damaged, fetch
-from edge.file_receiver.rules import names_for, sub_folder_of
+from edge.file_receiver.rules import PARTS, names_for, safe_folder, sub_folder_of
 from edge.journal import Journal
 from edge.rows import SECOND, FileState, Step
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-PARTS = ".parts"
 KEPT = 7 * 24 * 3600 * SECOND
 """So long an unfinished part is kept, for its job to go on with it."""
 
@@ -144,12 +145,18 @@ class FileReceiver:
 
     async def _folder_of(self, job: Job) -> Path:
         row = await self._journal.of_job(job.id)
-        sub = row.folder if row is not None else sub_folder_of(job.origin_dir)
+        folder_there = row.folder if row is not None else sub_folder_of(job.origin_dir)
+        sub = safe_folder(folder_there, windows=sys.platform == "win32")
 
         def made() -> Path:
-            folder = inside(self._settings.output, sub)
-            make_folder(folder)
             make_folder(self._settings.output / PARTS)
+            folder = inside(self._settings.output, sub)
+            try:
+                make_folder(folder)
+            except (FileExistsError, NotADirectoryError):
+                raise Rejected(
+                    f"a file lies where the results' folder {str(folder)!r} should be: move it away"
+                ) from None
             return folder
 
         return await _on_disk(made)
@@ -260,8 +267,14 @@ def _holds(path: Path, sha256: str) -> bool:
 
 
 async def _on_disk(work: Callable[[], T]) -> T:
-    """Do blocking work in a thread. A disk that cannot be written is ``Unavailable``: time or people may help."""
+    """Do blocking work in a thread. A disk that cannot be written is ``Unavailable``: time or people may help. What
+    only this job's names are to blame for is ``Rejected``: others are not to wait for it."""
     try:
         return await asyncio.to_thread(work)
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
+            reason = (
+                f"{str(error.filename)[-200:]!r}: {error.strerror}: give the image and its folder shorter, plain names"
+            )
+            raise Rejected(reason) from error
         raise Unavailable(f"the output folder cannot be used: {error}") from error

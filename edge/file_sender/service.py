@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import gojson, meters, steps, web
 from contracts.desk import Desk, pause_after
+from contracts.disk import open_plain
 from contracts.errors import AppError, Away, BadRequest, Conflict, NotFound, Unavailable, error_of
 from contracts.events import StepFailed, TransferStarted
 from contracts.models import Job, State, Trouble
@@ -243,7 +244,7 @@ class FileSender:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_plain(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadRequest(f"{os.fspath(path)} cannot be read: {error.strerror or error}") from None

@@ -1,6 +1,7 @@
 """Sends one file to the gateway's file receiver, going on where a cut left it (tus 1.0.0)."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import TypeVar
 import httpx
 
 from contracts import transfer
-from contracts.disk import BLOCK
+from contracts.disk import BLOCK, open_plain
 from contracts.errors import AppError, Away, Rejected, Unavailable
 from contracts.transfer import Ask, GiveUp, GoOn, Restart, Step
 
@@ -161,7 +162,7 @@ class _Source:
 
     def __init__(self, path: Path, size: int, sha256: str) -> None:
         self.path, self.size, self._sha256 = path, size, sha256
-        self._file: FileIO = path.open("rb", buffering=0)
+        self._file: FileIO = open_plain(path)
         self.trouble: AppError | None = None
         self._seen = self._stamp()
         self.found = self._seen[0]
@@ -245,6 +246,8 @@ async def _readable(path: Path, reading: Awaitable[T]) -> T:
     except FileNotFoundError:
         raise SourceGone(f"{path} is no longer there") from None
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EINVAL):
+            raise SourceChanged(f"{path} is no longer a plain file") from None
         raise Unavailable(f"cannot read {path}: {error.strerror or error}") from error
 
 

@@ -9,6 +9,7 @@ from edge.file_watcher.tiff import tiff_complete
 TAIL = 66_000
 """Bytes looked at from the end, at most: a ZIP directory's end may lie this far from it."""
 MAX_CHUNKS = 100_000
+"""Chunks or blocks of a file that are looked at, all in all."""
 
 KNOWN = (".tif", ".tiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
@@ -77,7 +78,8 @@ def gif_complete(file: BinaryIO, size: int) -> bool | None:
     file.seek(10)
     flags = file.read(1)
     place = 13 + (_colours(flags[0]) if flags else 0)
-    for _ in range(MAX_CHUNKS):
+    left = MAX_CHUNKS
+    while left > 0:
         if place >= size:
             return False
         file.seek(place)
@@ -91,10 +93,8 @@ def gif_complete(file: BinaryIO, size: int) -> bool | None:
                 data = place + 11 + _colours(head[9])
             case _:
                 return False
-        following = _after_blocks(file, data, size)
-        if following is None:
-            return None
-        place = following
+        place, blocks = _after_blocks(file, data, size, left)
+        left -= blocks
     return None
 
 
@@ -103,17 +103,17 @@ def _colours(flags: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _after_blocks(file: BinaryIO, place: int, size: int) -> int | None:
-    """Where a chain of GIF's data sub-blocks ends; None for more of them than are worth reading."""
-    for _ in range(MAX_CHUNKS):
+def _after_blocks(file: BinaryIO, place: int, size: int, most: int) -> tuple[int, int]:
+    """Where a chain of GIF's data sub-blocks ends, or has come after ``most`` of them; and how many were read."""
+    for read in range(1, most + 1):
         if place >= size:
-            return size
+            return size, read
         file.seek(place)
         count = file.read(1)
         place += 1 + (count[0] if count else 0)
         if not count or not count[0]:
-            return place
-    return None
+            return place, read
+    return place, most
 
 
 def zip_complete(file: BinaryIO, size: int) -> bool | None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from contracts.disk import PLAIN
 from edge.file_watcher.headers import complete
 from edge.file_watcher.rules import Look, decodable, entered, wanted
 from edge.file_watcher.settings import WatchSettings
-from edge.file_watcher.writers import OPEN_FLAGS, has_writer
+from edge.file_watcher.writers import has_writer
 from edge.rows import Signature
 
 CHUNK = 2000
@@ -84,7 +85,7 @@ def look_at(place: Place, settings: WatchSettings, roots: tuple[str, ...]) -> Lo
 
 
 def _open_and_look(path: Path, settings: WatchSettings) -> Look:
-    handle = os.open(path, OPEN_FLAGS)
+    handle = os.open(path, PLAIN)
     with open(handle, "rb") as file:
         found = os.fstat(handle)
         # Looked at before the header, so that a writer who closes in between is seen by the next look.

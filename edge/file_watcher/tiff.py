@@ -6,10 +6,12 @@ Source: TIFF 6.0 (Adobe, 1992), section 2, and the BigTIFF design of libtiff.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 MAX_DIRECTORIES = 200_000
 MAX_ENTRIES = 4096
+MAX_ALL_ENTRIES = 2_000_000
+"""Tags of all directories together, which may overlap: some seconds' reading."""
 MAX_VALUES = 16_000_000
 BLOCK = 65_536
 
@@ -26,12 +28,11 @@ class _TooMuch(Exception):
     """More than is worth reading."""
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One tag: how many values of which type, and where they lie in the file."""
 
     kind: int
-    count: int
+    total: int
     place: int
 
 
@@ -44,6 +45,7 @@ class _Tiff:
     order: str
     big: bool
     values_left: int = MAX_VALUES
+    entries_left: int = MAX_ALL_ENTRIES
 
     def read(self, place: int, count: int) -> bytes:
         if place + count > self.size:
@@ -63,7 +65,8 @@ class _Tiff:
         count = self.number(place, "Q" if self.big else "H")
         if count == 0:
             raise _Short
-        if count > MAX_ENTRIES:
+        self.entries_left -= count
+        if count > MAX_ENTRIES or self.entries_left < 0:
             raise _TooMuch
         raw = self.read(place + head, count * step)
         entries = {}
@@ -86,12 +89,12 @@ class _Tiff:
         code = CODES.get(entry.kind)
         if code is None:
             raise _TooMuch
-        self.values_left -= entry.count
+        self.values_left -= entry.total
         if self.values_left < 0:
             raise _TooMuch
         width = struct.calcsize(code)
-        for first in range(0, entry.count, BLOCK):
-            count = min(BLOCK, entry.count - first)
+        for first in range(0, entry.total, BLOCK):
+            count = min(BLOCK, entry.total - first)
             raw = self.read(entry.place + first * width, count * width)
             yield struct.unpack(f"{self.order}{count}{code}", raw)
 
@@ -130,6 +133,8 @@ def _walk(tiff: _Tiff) -> bool:
         if following:
             waiting.append(following)
         if SUBDIRECTORIES in entries:
+            if entries[SUBDIRECTORIES].total + len(waiting) > MAX_DIRECTORIES:
+                raise _TooMuch
             waiting += [place for block in tiff.values(entries[SUBDIRECTORIES]) for place in block if place]
     return True
 
@@ -146,5 +151,5 @@ def _check_image(tiff: _Tiff, entries: dict[int, _Entry]) -> None:
                 written = written or place > 0
                 if place + length > tiff.size or (place == 0 and length > 0):
                     raise _Short
-        if not written and offsets.count:
+        if not written and offsets.total:
             raise _Short

@@ -1,7 +1,6 @@
 """Whether somebody has a file open for writing, asked of the operating system."""
 
 import errno
-import os
 import signal
 import sys
 from pathlib import Path
@@ -45,13 +44,3 @@ else:
     def has_writer(_path: Path, _handle: int) -> bool | None:
         """This system cannot tell."""
         return None
-
-
-OPEN_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-"""How a file is opened for a look: never through a link, never waiting, without hindering anyone."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import gojson, web
+from contracts.disk import is_file
 from contracts.errors import AppError, BadRequest, Conflict, Full, NotFound, TooEarly, Unavailable
 from contracts.models import Job, State
 from contracts.ports import JobQuery, Jobs
@@ -83,7 +84,7 @@ class PlainCalls:
     def _missing(self, jobs: tuple[Job, ...]) -> list[str]:
         def lies_here(job: Job) -> bool:
             file = job.input_file
-            return file.hostname == self._hostname and (Path(file.dir_name) / file.name).is_file()
+            return file.hostname == self._hostname and is_file(Path(file.dir_name) / file.name)
 
         return [f"{job.input_file.dir_name}/{job.input_file.name}" for job in jobs if not lies_here(job)]
 

@@ -62,7 +62,7 @@ def check_size(size: int, most: int) -> None:
 def folder_in(text: str) -> str:
     """A sub-folder as the sender names it, levels joined by ``/``, '' for none. Raises ``BadRequest``."""
     levels = [bare_name(level) for level in text.split("/")] if text else []
-    if levels and levels[0] == PARTS:
+    if levels and levels[0].casefold() == PARTS:
         raise BadRequest(f"the folder {PARTS} is not for files")
     return "/".join(levels)
 

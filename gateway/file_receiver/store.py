@@ -149,8 +149,7 @@ class Store:
             if self.hashed(part).hexdigest() != upload.sha256:
                 self.drop(part)
                 raise transfer.ChecksumMismatch(f"{upload.name!r} has not the SHA-256 {upload.sha256}; send it anew")
-            folder = disk.inside(self.folder, upload.folder)
-            disk.make_folder(folder)
+            folder = self._folder_for(upload)
             target = folder / upload.name
             if not self._put(part, target):
                 target = disk.inside(self.folder, folder / upload.job_id) / upload.name
@@ -160,6 +159,16 @@ class Store:
                     disk.place(part.path, target)
             part.placed = target
             return target
+
+    def _folder_for(self, upload: Upload) -> Path:
+        """The folder that was asked for, or the job's own where another's file has the name of one of its levels."""
+        folder = disk.inside(self.folder, upload.folder)
+        try:
+            disk.make_folder(folder)
+        except (FileExistsError, NotADirectoryError):
+            folder = disk.inside(self.folder, upload.job_id)
+            disk.make_folder(folder)
+        return folder
 
     def _put(self, part: Part, target: Path) -> bool:
         if disk.place_new(part.path, target, synced=True, keep=True):

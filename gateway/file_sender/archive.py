@@ -2,7 +2,8 @@
 
 import contextlib
 import errno
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from contracts.disk import make_folder, place, sha256_of, sync_folder
@@ -37,14 +38,13 @@ def archived(jobs: Sequence[Job], files: GatewayFiles) -> list[Archived | AppErr
 
 def _archived(job: Job, files: GatewayFiles) -> Archived:
     file, stamp = job.input_file, job.begun or job.created
-    source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (files.root,))
+    source = files.input_path(file)
     kept = str(_moved(source, files.archive, job, stamp, "input", file.sha256))
     places = {source: kept}  # a file may be named twice, or an output be the input itself
     details = job.pipeline_details
-    roots = (files.root, Path(details.output_folder or files.output))
     outputs = []
     for nth, output in enumerate(details.output_files or (), start=1):
-        path = output_path(output, roots)
+        path = output_path(output, (files.root,))
         if path not in places:
             places[path] = str(_moved(path, files.archive, job, stamp + nth, "output", output.sha256))
         done = {"status": str(OutputStatus.COMPLETE), "owner": str(Owner.NONE), "error_details": None}
@@ -102,24 +102,11 @@ def _move(source: Path, target: Path) -> None:
         place(source, target)
 
 
-def previews(job: Job) -> Mapping[str, str]:
-    """Pictures made of the job's archived files: archive name -> picture. What cannot be shown is left out."""
-    made: dict[str, str] = {}
-    outputs = job.pipeline_details.output_files or ()
-    for name in [job.input_file.archive_name, *(output.archive_name for output in outputs)]:
-        if not name or shown_as_it_is(name) or not is_picture(name):
-            continue
-        picture = preview_name(name)
-        try:
-            _make_preview(Path(name), Path(picture))
-        except (OSError, ValueError, AppError):
-            continue  # a file that is no picture after all keeps itself as its viewable
-        made[name] = picture
-    return made
+def make_preview(source: Path, target: Path) -> None:
+    """A JPEG of at most ``PREVIEW_EDGE`` pixels a side, contrast stretched to the 1st and 99.8th percentile.
 
-
-def _make_preview(source: Path, target: Path) -> None:
-    """A JPEG of at most ``PREVIEW_EDGE`` pixels a side, contrast stretched to the 1st and 99.8th percentile."""
+    Raises ``ValueError`` or ``OSError`` for what cannot be shown.
+    """
     import numpy as np
     from PIL import Image
 
@@ -133,6 +120,29 @@ def _make_preview(source: Path, target: Path) -> None:
         low, high = np.percentile(finite, (1.0, 99.8)) if finite.size else (0.0, 1.0)
         scaled = (np.nan_to_num(small.astype(np.float32)) - low) / max(float(high - low), 1e-6)
         small = (np.clip(scaled, 0.0, 1.0) * 255.0).astype(np.uint8)
-    temporary = target.with_name(target.name + ".part")
-    Image.fromarray(small).save(temporary, "JPEG", quality=85)
-    place(temporary, target)
+    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        Image.fromarray(small).save(temporary, "JPEG", quality=85)
+        place(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def previews(job: Job, paint: Callable[[Path, Path], None] = make_preview) -> Mapping[str, str]:
+    """Pictures made of the job's archived files: archive name -> picture. What cannot be shown is left out.
+
+    ``paint`` makes one; raises ``ValueError``, ``OSError`` or ``AppError`` where it cannot.
+    """
+    made: dict[str, str] = {}
+    outputs = job.pipeline_details.output_files or ()
+    for name in [job.input_file.archive_name, *(output.archive_name for output in outputs)]:
+        if not name or shown_as_it_is(name) or not is_picture(name):
+            continue
+        picture = preview_name(name)
+        try:
+            paint(Path(name), Path(picture))
+        except (OSError, ValueError, AppError):
+            continue  # a file that is no picture after all keeps itself as its viewable
+        made[name] = picture
+    return made

@@ -1,5 +1,6 @@
 """Reads one plane of an image file for a preview; a browser's picture needs no more."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ def first_plane(path: Path) -> NDArray[Any]:
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
             return _tiff(path)
-        with Image.open(path) as image:
+        # Only these: other readers of the library start programs, or read what the file names.
+        with Image.open(path, formats=("BMP", "GIF", "JPEG", "PNG")) as image:
             _check(image.width * image.height)
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError):
@@ -29,7 +31,7 @@ def first_plane(path: Path) -> NDArray[Any]:
 def _tiff(path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
-        _check(page.size)
+        _check(max(page.size, math.prod(page.tile or ())))
         pixels: NDArray[Any] = np.asarray(page.asarray())
     if pixels.ndim == 3 and pixels.shape[-1] not in (3, 4):
         pixels = np.moveaxis(pixels, 0, -1) if pixels.shape[0] == 3 else pixels[0]

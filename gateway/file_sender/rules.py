@@ -16,8 +16,19 @@ def archive_name(name: str, job_id: str, at: int, kind: str) -> str:
     stem, dot, rest = name.partition(".")
     end = f"_archive_{job_id}_{at}_{kind}{dot}{rest}"
     # The longest names would become too long for the file system: the stem gives way.
-    room = max(LONGEST - len(end.encode()), 1)
+    room = LONGEST - len(end.encode())
+    if room < 1:
+        # What follows the first dot is long, too: it gives way in the middle, so that the extension stays.
+        rest = _shortened(rest, max(len(rest.encode()) + room - 1, 8))
+        end, room = f"_archive_{job_id}_{at}_{kind}{dot}{rest}", 1
     return stem.encode()[:room].decode(errors="ignore") + end
+
+
+def _shortened(text: str, room: int) -> str:
+    """The text without its middle, in at most ``room`` bytes; what follows the last dot stays if it is short."""
+    head, dot, tail = text.rpartition(".")
+    tail = (dot + tail).encode()[-min(16, room) :].decode(errors="ignore")
+    return head.encode()[: room - len(tail.encode())].decode(errors="ignore") + tail
 
 
 def shown_as_it_is(name: str) -> bool:

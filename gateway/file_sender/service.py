@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import shutil
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,14 +15,15 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, make_folder, no_room, place
+from contracts.disk import bare_name, is_file, make_folder, no_room, place, room_at
 from contracts.errors import AppError, BadRequest, Conflict, Gone, NotFound
 from contracts.events import Fact, JobWaits, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import confine
-from contracts.models import Job, OutputFile, Owner, State, Trouble
+from contracts.models import Job, Owner, State, Trouble
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
+from gateway.file_sender.painter import Painter
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
 from gateway.files import GatewayFiles, archived_path, output_path
@@ -58,6 +60,7 @@ class FileSender:
         self._preview = Desk("preview", self._look_for_unseen, self.preview, _name_of, slots=1, every=2.0)
         self._work = (self._archive, self._preview)
         self.desks = (*self._work, self.retention)
+        self._painter = Painter()
         self._served = meters.counter("cytobus_served_bytes", "Bytes of results that were asked for")
         self.meters = (self._served, *self.retention.meters)
 
@@ -65,6 +68,7 @@ class FileSender:
     async def running(self) -> AsyncIterator[None]:
         """Archives and makes previews while the context is open."""
         async with AsyncExitStack() as stack:
+            stack.callback(self._painter.close)
             for desk in (*self._work, self.retention):
                 await stack.enter_async_context(desk.running())
             wakes = {jobs_in(State.DELIVERED): self._wake}
@@ -129,7 +133,7 @@ class FileSender:
 
     async def preview(self, job: Job) -> None:
         """Make what a browser can show of a finished job."""
-        made = await asyncio.to_thread(previews, job)
+        made = await asyncio.to_thread(previews, job, self._painter.paint)
         await self._jobs.report([PreviewsMade(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, viewables=made)])
 
     # --- the contract's calls
@@ -148,16 +152,12 @@ class FileSender:
             raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")
         output = outputs[place_]
         _check_kept(job)
-        path = archived_path(output, self._files.archive) if output.archive_name else self._output_path(job, place_)
-        if not path.is_file():
+        archive = self._files.archive
+        path = archived_path(output, archive) if output.archive_name else output_path(output, (self._files.root,))
+        if not is_file(path):
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
         self._served.inc(output.size or 0)
         return await file_response(request, path, output.sha256)
-
-    def _output_path(self, job: Job, place_: int) -> Path:
-        details = job.pipeline_details
-        roots = (self._files.root, Path(details.output_folder or self._files.output))
-        return output_path((details.output_files or ())[place_], roots)
 
     async def on_data_to_handle(self, request: Request) -> Response:
         """Old launchers hand jobs over here; ours waits for them in the repository, so this only looks."""
@@ -184,7 +184,7 @@ class FileSender:
         source, target = self._rejected(job)
         if not target.exists():
             _check_kept(job)
-            if not source.is_file():
+            if not is_file(source):
                 raise AppError(f"the input of job {job.id} is not in the archive ({source}); nothing was copied")
             await asyncio.to_thread(_copy, source, target)
         return web.reply()
@@ -219,10 +219,7 @@ class FileSender:
     def _rejected(self, job: Job) -> tuple[Path, Path]:
         """The archived (or, where nothing was archived, the received) input, and its place among the rejects."""
         file = job.input_file
-        if file.archive_name:
-            source = archived_path(file, self._files.archive)
-        else:
-            source = output_path(OutputFile(dir_name=file.dir_name, name=file.name), (self._files.root,))
+        source = archived_path(file, self._files.archive) if file.archive_name else self._files.input_path(file)
         folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
         return source, self._files.reject / folder / bare_name(file.name)
 
@@ -236,8 +233,9 @@ def _check_kept(job: Job) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     make_folder(target.parent)
-    temporary = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, temporary)
+    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+    with room_at(target):
+        shutil.copyfile(source, temporary)
     place(temporary, target)
 
 

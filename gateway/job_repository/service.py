@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import web
 from contracts.errors import AppError, BadRequest, Forbidden, NotFound, TooEarly
 from contracts.events import FACTS, VERDICTS, Fact, PipelineReported, Verdict
-from contracts.gojson import BadBody, decode
+from contracts.gojson import BadBody, decode, without_nul
 from contracts.guard import confine, edge_of, identity_of, pipeline_launch
 from contracts.identity import Role
 from contracts.listing import MOST, query_of
@@ -245,7 +245,7 @@ class JobRepository:
 
     async def on_facts(self, request: Request) -> Response:
         try:
-            facts = FACTS.validate_json(await web.body_of(request))
+            facts = FACTS.validate_json(without_nul(await web.body_of(request)))
         except ValidationError as error:
             raise BadRequest(f"these facts cannot be read: {error}") from None
         if (edge := edge_of(request)) is not None:

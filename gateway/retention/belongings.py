@@ -44,8 +44,12 @@ async def _others(job: Job, jobs: Jobs, name: str, states: tuple[State, ...]) ->
 
 def _named(job: Job) -> list[InputFile | OutputFile]:
     """Also what was archived before a task was applied to the job again."""
-    earlier = [[one.input_file, *(one.pipeline_details.output_files or ())] for one in job.earlier]
-    return [job.input_file, *(job.pipeline_details.output_files or ()), *(file for files in earlier for file in files)]
+    found: list[InputFile | OutputFile] = []
+    for file, details in [(one.input_file, one.pipeline_details) for one in job.earlier] + [
+        (job.input_file, job.pipeline_details)
+    ]:
+        found += [file, *(details.output_files or ())]
+    return found
 
 
 def _archived(job: Job, files: GatewayFiles) -> Iterator[Path]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from contracts import events as ev
 from contracts.desk import Desk, pause_after
-from contracts.disk import make_folder, sha256_of
+from contracts.disk import is_file, make_folder, sha256_of
+from contracts.errors import AppError
 from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
 from contracts.room import Room
@@ -102,10 +103,10 @@ class Launching:
             # Runners of ours look at it themselves, at the last moment; others cannot be asked to. The file of a job
             # that had ended may have been cleared away since.
             doubtful = task.pipeline_id not in pulled or job.begun
-            if doubtful and (damage := await asyncio.to_thread(_damage, job)):
+            if doubtful and (damage := await asyncio.to_thread(self._damage, job)):
                 return ev.InputDamaged(job_id=job.id, by=Owner.TASK_LAUNCHER, reason=damage)
             return await self._request(job, task, task.pipeline_id in pulled, taken)
-        except (OSError, ValueError) as error:
+        except (AppError, OSError, ValueError) as error:
             pause = pause_after(job.failures, first=1.0, chance=random.random())
             return ev.StepFailed(
                 job_id=job.id,
@@ -115,6 +116,17 @@ class Launching:
                 reason=f"cannot be launched for task {task.id}: {error}",
                 retry_at=self._clock() + int(pause * 1e9),
             )
+
+    def _damage(self, job: Job) -> str:
+        """What is wrong with the file of a job; empty if nothing is. Raises ``OSError``."""
+        file = job.input_file
+        path = self._files.input_path(file)
+        if not is_file(path):
+            if path.parent.is_dir() or job.begun:
+                return f"{file.name} is not there any more"
+            return ""  # perhaps the folder is not mounted here; the pipeline will say so
+        sound = not file.sha256 or sha256_of(path) == file.sha256
+        return "" if sound else f"{file.name} is not the file that arrived"
 
     async def _request(self, job: Job, task: Task, pulled: bool, taken: set[tuple[str, str]]) -> ev.PipelineRequested:
         """The launch of a job. ``taken`` holds folder and file name of those launched with it."""
@@ -138,10 +150,15 @@ class Launching:
         )
         return self._with_order(job, request)
 
+    def check_folder(self, task: Task) -> None:
+        """Raises ``BadRequest`` for a task whose results would lie outside the gateway's files."""
+        if task.result_file_folder:
+            self._files.results_folder(task.result_file_folder)
+
     def _folder(self, job: Job, task: Task) -> str:
         if not task.result_file_folder:
             return job.input_file.dir_name
-        return str(self._files.root / task.result_file_folder)
+        return str(self._files.results_folder(task.result_file_folder))
 
     async def _clashes(self, job: Job, folder: str) -> bool:
         """Whether an unfinished job of the same file name writes to this folder: a foreign pipeline would
@@ -218,7 +235,7 @@ class Launching:
         outputs = details.output_files
         missing: list[str] = []
         if outputs and details.status == PipelineStatus.COMPLETE:
-            roots = (self._files.root, Path(details.output_folder or self._files.output))
+            roots = (self._files.root,)
             placed = [file.evolve(dir_name=file.dir_name or details.output_folder) for file in outputs]
             looked = await asyncio.to_thread(lambda: [inspected(file, roots) for file in placed])
             outputs = tuple(file for file, _ in looked)
@@ -232,19 +249,6 @@ class Launching:
         if to_be_sent and details.status == PipelineStatus.COMPLETE:
             messages.append(self._messages.outputs_ready(job))
         return tuple(messages)
-
-
-def _damage(job: Job) -> str:
-    """What is wrong with the file of a job; empty if nothing is. Raises ``OSError``."""
-    file = job.input_file
-    path = Path(file.dir_name) / file.name
-    try:
-        sound = not file.sha256 or sha256_of(path) == file.sha256
-    except FileNotFoundError:
-        if path.parent.is_dir() or job.begun:
-            return f"{file.name} is not there any more"
-        return ""  # perhaps the folder is not mounted here; the pipeline will say so
-    return "" if sound else f"{file.name} is not the file that arrived"
 
 
 def _batch_name(batch: Batch) -> str:

@@ -130,6 +130,7 @@ class TaskLauncher:
             if not getattr(task, field):
                 raise AppError(f"failed to create task: {words} field is empty")
         _check(task)
+        self._work.check_folder(task)
         made = task.evolve(id=str(uuid.uuid4()), last_updated=self._clock())
         await self._store.add(made)
         return made.id
@@ -165,6 +166,7 @@ class TaskLauncher:
             raise NotFound("failed to update task: no task id is specified")
         if task.job_selector:
             _check(task)
+        self._work.check_folder(task)
         try:
             await self._store.replace(task.id, lambda old: merged(old, task))
         except NotFound as error:

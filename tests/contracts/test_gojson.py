@@ -149,8 +149,13 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_any_value_survives_writing_and_reading(value: object) -> None:
-    assert loads(dumps(value)) == value
-    assert json.loads(dumps(value)) == value
+    written = dumps(value)
+    assert json.loads(written) == value
+    assert b"\\u0000" in written or loads(written) == value
+
+
+def test_a_nul_is_read_as_what_is_no_character_and_a_backslash_before_u0000_stays() -> None:
+    assert loads(rb'["\u0000a", "\\u0000", "\\\u0000"]') == ["\ufffda", "\\u0000", "\\\ufffd"]
 
 
 @given(st.text(alphabet=st.characters(categories=["Cs", "Lu", "Sm"])))

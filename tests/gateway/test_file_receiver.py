@@ -355,7 +355,8 @@ async def test_a_folder_that_cannot_be_used_is_named_with_the_remedy(tmp_path: P
     transport = httpx.ASGITransport(app_of(service))
     async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
         bench = Bench(client, jobs, tmp_path)
-        (tmp_path / "files" / "sub").write_bytes(b"not a folder")
+        for level in ("sub", "j"):  # the folder asked for, and the job's own
+            (tmp_path / "files" / level).write_bytes(b"not a folder")
         answer = await bench.create("j", b"x", body=b"x", folder="sub")
 
     assert answer.status_code == 500

@@ -43,7 +43,7 @@ async def confirm(house) -> None:
 
 
 async def test_a_launch_reaches_the_bus_as_the_contracts_envelope_and_event_with_five_keys(house):
-    task = await add_task(house, model_parameters={"Brightness": "0"}, result_file_folder="/tmp/out")
+    task = await add_task(house, model_parameters={"Brightness": "0"}, result_file_folder="/tmp/files/out")
     await house.store.apply(s.full_story()[:3])
     heard: list = []
     pipeline = house.bus.subscribe("pipeline", {"only-file": noting(heard)})
@@ -58,7 +58,7 @@ async def test_a_launch_reaches_the_bus_as_the_contracts_envelope_and_event_with
     params = edgex.only_object(envelope.event, source="PipelineParameters", resource="PipelineParameters")
     assert params == {
         "InputFileLocation": "/gw/in/a.tiff",
-        "OutputFileFolder": "/tmp/out",
+        "OutputFileFolder": str(house.files.root / "out"),
         "ModelParams": {"Brightness": "0"},
         "JobUpdateUrl": f"http://job-repository:59784/api/v1/job/pipeline/job-1/{task}",
         "PipelineStatusUrl": f"http://task-launcher:59785/api/v1/pipelineStatus/job-1/{task}",
