@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts import web
 from contracts.correlation import correlation
 from contracts.meters import BusFigures, Collector, DeskFigures, text_of
+from contracts.openapi import Operations, document
 from contracts.ports import Service
+from contracts.standard_operations import standard_operations
 
 
 class Correlated:
@@ -41,8 +43,15 @@ class Correlated:
 
 
 def standard_routes(service: Service, settings: Mapping[str, Any], extra: Sequence[Collector]) -> list[Route]:
-    """What every EdgeX service answers (v2 and v3), health, readiness and figures."""
-    return [*_edgex_routes(service, settings), *_state_routes(service, extra), _metrics_route(service, extra)]
+    """What every EdgeX service answers (v2 and v3), health, readiness, figures, and the description of it all."""
+    routes = [*_edgex_routes(service, settings), *_state_routes(service, extra), _metrics_route(service, extra)]
+    return [*routes, _document_route(service, routes)]
+
+
+def operations_of(service: Service) -> Operations:
+    """What the service says of its routes, its own and the standard ones."""
+    own = getattr(service, "operations", None)
+    return {**standard_operations(), **(own() if own else {})}
 
 
 def _edgex_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
@@ -90,6 +99,20 @@ def _metrics_route(service: Service, extra: Sequence[Collector]) -> Route:
         return Response(text_of(figures), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return Route("/metrics", metrics, methods=["GET"])
+
+
+def _document_route(service: Service, standard: Sequence[Route]) -> Route:
+    made: dict[str, Any] = {}
+
+    async def openapi(_request: Request) -> Response:
+        if not made:
+            # Not before somebody asks: hardly anybody does, and it takes time and memory.
+            routes = [*service.routes(), *standard, route]
+            made.update(document(service.name, version("cytobus"), routes, operations_of(service)))
+        return web.json(made)
+
+    route = Route("/api/v1/openapi.json", openapi, methods=["GET"])
+    return route
 
 
 def _api(request: Request) -> str:

@@ -19,6 +19,7 @@ from contracts.desk import Desk, pause_after
 from contracts.errors import AppError
 from contracts.events import Fact, InputDamaged, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, Jobs
 from pipelines.delivery import discard, scratch_of
 from pipelines.registry import Installed
@@ -233,6 +234,12 @@ class Runner:
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/pipelines", self.on_pipelines, methods=["GET"])]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from pipelines.openapi import operations
+
+        return operations()
 
     async def on_pipelines(self, _request: Request) -> Response:
         return web.json(

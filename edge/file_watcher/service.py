@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.condition import Condition
 from contracts.errors import AppError, BadRequest
+from contracts.openapi import Operations
 from contracts.ports import Clock
 from edge.file_watcher.events import Hint, Hints
 from edge.file_watcher.judging import Judging
@@ -55,6 +56,12 @@ class FileWatcher:
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/files", self._list_files, methods=["GET"])]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from edge.file_watcher.openapi import operations
+
+        return operations()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

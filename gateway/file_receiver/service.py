@@ -21,6 +21,7 @@ from contracts.disk import bare_name
 from contracts.errors import AppError, BadRequest, Conflict, error_of
 from contracts.events import InputDelivered
 from contracts.models import SHA256, Job, Owner
+from contracts.openapi import Operations
 from contracts.ports import Jobs
 from gateway.file_receiver import rules
 from gateway.file_receiver.body import finished, received
@@ -61,6 +62,12 @@ class FileReceiver:
             Route(FILES + "/{upload}", self._answer, methods=["OPTIONS", "HEAD", "PATCH", "DELETE", "POST"]),
             *plain.routes(),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.file_receiver.openapi import operations
+
+        return operations()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from contracts.errors import AppError, BadRequest, NotFound
 from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.models import Job, OutputFile, Owner, State, Trouble
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.rules import reject_folder
@@ -67,6 +68,12 @@ class FileSender:
             Route("/api/v1/reject/{job_id}", self.on_unreject, methods=["DELETE"]),
             Route("/api/v1/retry", self.on_retry, methods=["POST"]),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.file_sender.openapi import operations
+
+        return operations()
 
     # --- the work
 

@@ -17,6 +17,7 @@ from contracts.gojson import BadBody, decode
 from contracts.listing import MOST, query_of
 from contracts.models import ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import read_back
 from gateway.job_repository.figures import Figures
@@ -85,6 +86,12 @@ class JobRepository:
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
             Route("/api/v1/claims/{worker:path}", self.on_release, methods=["DELETE"]),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.job_repository.openapi import operations
+
+        return operations()
 
     # --- for services: contracts.ports.Jobs
 

@@ -15,6 +15,7 @@ from contracts.errors import AppError, BadRequest, NotFound
 from contracts.events import jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Task, Text
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.files import GatewayFiles
 from gateway.task_launcher.launching import Launching
@@ -107,6 +108,12 @@ class TaskLauncher:
             Route("/api/v1/pipelines", self.on_pipelines, methods=["GET"]),
             Route("/api/v1/pipelines", self.on_register, methods=["POST"]),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.task_launcher.openapi import operations
+
+        return operations()
 
     # --- for services: contracts.ports.Tasks
 
