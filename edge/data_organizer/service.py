@@ -206,9 +206,13 @@ class DataOrganizer:
 
 def watched_place(path: Path, roots: Sequence[str]) -> Place:
     """Where a path lies in the watched folders, its links resolved. Raises ``BadRequest`` where it lies outside."""
+    try:
+        real = os.path.realpath(path)
+    except ValueError as error:
+        raise BadRequest(f"{str(path)!r} is not a path: {error}") from None
     for root in roots:
         home = os.path.realpath(root)
-        found = place_of(os.path.realpath(path), (home,))
+        found = place_of(real, (home,))
         if found:
             return root, found[1], found[2]
     raise BadRequest(f"{path} lies in no watched folder")

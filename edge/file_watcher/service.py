@@ -158,6 +158,8 @@ class FileWatcher:
         try:
             state = FileState(asked.get("state", FileState.HELD))
             limit, after = min(max(int(asked.get("limit", "100")), 1), 1000), int(asked.get("after", "0"))
+            if not 0 <= after < 2**63:
+                raise ValueError("after must be a number that a page gave as next")
         except ValueError as error:
             raise BadRequest(f"/api/v1/files takes state, limit and after: {error}") from None
         rows = await self._journal.page(state, limit, after)

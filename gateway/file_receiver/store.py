@@ -1,6 +1,7 @@
 """Unfinished uploads on the disk, and the way of a finished one to its place. Everything here blocks."""
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Collection, Iterator
@@ -8,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from contracts import disk, transfer
-from contracts.errors import AppError, NotFound
+from contracts.errors import AppError, BadRequest, NotFound
 from gateway.file_receiver.rules import PARTS
 
 
@@ -18,12 +19,15 @@ class NotWritable(AppError):
 
 @contextlib.contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """Raises ``Full`` or ``NotWritable`` where the disk fails, with the folder and the remedy."""
+    """Raises ``Full`` or ``NotWritable`` where the disk fails, with the folder and the remedy; ``BadRequest`` where the
+    path that was asked for is longer than the system takes."""
     try:
         with disk.room_at(folder):
             yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadRequest(f"the file's path below {folder} is too long: shorten its folders' names") from None
         raise NotWritable(
             f"cannot store files in {folder}: {reason}; make it a folder that this service's user may write to"
         ) from error

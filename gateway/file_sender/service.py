@@ -4,8 +4,9 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from starlette.requests import Request
@@ -14,8 +15,8 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, make_folder, place
-from contracts.errors import AppError, BadRequest, NotFound
+from contracts.disk import bare_name, make_folder, place, room_at
+from contracts.errors import AppError, BadRequest, NotFound, Unavailable
 from contracts.events import Fact, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.models import Job, OutputFile, Owner, State, Trouble
@@ -130,7 +131,7 @@ class FileSender:
         path = archived_path(output, self._files.archive) if output.archive_name else self._output_path(job, place_)
         if not path.is_file():
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
-        self._served.inc(output.size or 0)
+        self._served.inc(max(0, output.size or 0))
         return await file_response(request, path, output.sha256)
 
     def _output_path(self, job: Job, place_: int) -> Path:
@@ -198,17 +199,32 @@ class FileSender:
         return source, self._files.reject / folder / bare_name(file.name)
 
 
+@contextmanager
+def _usable(place: Path) -> Iterator[None]:
+    try:
+        with room_at(place):
+            yield
+    except OSError as error:
+        raise Unavailable(f"{place.parent} cannot be used: {error.strerror or error}") from error
+
+
 def _copy(source: Path, target: Path) -> None:
-    make_folder(target.parent)
-    temporary = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, temporary)
-    place(temporary, target)
+    # The longest names leave no room for more signs.
+    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+    with _usable(target):
+        make_folder(target.parent)
+        try:
+            shutil.copyfile(source, temporary)
+            place(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _remove(target: Path) -> None:
-    target.unlink(missing_ok=True)
-    if not any(target.parent.iterdir()):
-        target.parent.rmdir()
+    with _usable(target):
+        target.unlink(missing_ok=True)
+        if not any(target.parent.iterdir()):
+            target.parent.rmdir()
 
 
 def _name_of(job: Job) -> str:

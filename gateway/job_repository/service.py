@@ -48,7 +48,7 @@ class Claim(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     worker: str
-    pipelines: tuple[str, ...]
+    pipelines: tuple[str, ...] = Field(max_length=MOST)
     limit: int = Field(default=1, ge=1, le=MOST)
     seconds: float = Field(default=60.0, gt=0, le=86_400.0)
 

@@ -37,7 +37,7 @@ class Retry(Model):
 class PipelineWords(BaseModel):
     """What a worker says of one of its pipelines."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     topic: str
     name: str
