@@ -19,6 +19,7 @@ SCHEMES: Schema = {
     "session": {"type": "apiKey", "in": "cookie", "name": "cytobus_session", "description": "A user's browser."},
     "callback": {"type": "apiKey", "in": "query", "name": "token", "description": "In the URLs a pipeline is told."},
 }
+EMPTY: Schema = {"enum": ["", None]}
 RETRY_AFTER: Schema = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
 
 
@@ -30,6 +31,8 @@ class Typed:
     type: Any
     mode: JsonSchemaMode = "serialization"
     loose: bool = False
+    where: Schema = field(default_factory=dict)
+    """What must hold besides, here alone."""
 
     @property
     def suffix(self) -> str:
@@ -47,9 +50,9 @@ def read(of: Any) -> Typed:
     return Typed(of, "validation")
 
 
-def read_loosely(of: Any) -> Typed:
-    """JSON as Go's decoder reads it."""
-    return Typed(of, "validation", loose=True)
+def read_loosely(of: Any, where: Schema | None = None) -> Typed:
+    """JSON as Go's decoder reads it, where such and such holds besides."""
+    return Typed(of, "validation", loose=True, where=where or {})
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Content:
     schema: Schema | Typed
     media: str = JSON
     description: str = ""
+    example: Any = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,12 @@ def number(least: int = 0, most: int = 2**63 - 1) -> Schema:
 def words(pattern: str = "") -> Schema:
     """Text."""
     return {"type": "string", "pattern": pattern} if pattern else {"type": "string"}
+
+
+def filled(*names: str) -> Schema:
+    """An object with these texts, none of them empty."""
+    text_: Schema = {"type": "string", "minLength": 1}
+    return {"type": "object", "required": list(names), "properties": dict.fromkeys(names, text_)}
 
 
 def empty(meaning: str) -> Answer:
@@ -225,7 +235,9 @@ def _answer(answer: Answer, schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _content(content: Content, schemas: dict[str, Any]) -> dict[str, Any]:
     schema = content.schema
-    return {content.media: {"schema": _schema(schema, schemas) if isinstance(schema, Typed) else dict(schema)}}
+    shape = _schema(schema, schemas) if isinstance(schema, Typed) else dict(schema)
+    example = {} if content.example is None else {"example": content.example}
+    return {content.media: {"schema": shape, **example}}
 
 
 class _Untitled(GenerateJsonSchema):
@@ -246,7 +258,7 @@ def _schema(typed: Typed, schemas: dict[str, Any]) -> dict[str, Any]:
         whole = {"$ref": template.format(model=whole["title"])}
     for name, part in parts.items():
         schemas[name + typed.suffix] = _told(typed, part)
-    return whole
+    return {"allOf": [whole, dict(typed.where)]} if typed.where else whole
 
 
 def _told(typed: Typed, part: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The data organizer's routes, described."""
 
 from contracts.models import Job
-from contracts.openapi import JSON, Content, Operation, Operations, empty, error, read_loosely
+from contracts.openapi import JSON, Content, Operation, Operations, Schema, empty, error, filled, read_loosely
 
-FILE = "InputFile: DirName and Name of a file in a watched folder."
+FILE: Schema = {"required": ["InputFile"], "properties": {"InputFile": filled("DirName", "Name")}}
 
 
 def operations() -> Operations:
@@ -18,7 +18,7 @@ def operations() -> Operations:
                 400: error("The file cannot be taken now, or the gateway is away."),
                 500: error("The body cannot be read."),
             },
-            body=Content(read_loosely(Job), JSON, FILE),
+            body=Content(read_loosely(Job, FILE), JSON, "A file in a watched folder."),
         ),
         "POST /api/v1/retry": Operation("Look for all work now", {200: empty("Heard.")}),
     }

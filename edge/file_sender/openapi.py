@@ -1,7 +1,24 @@
 """The edge's file sender's routes, described."""
 
 from contracts.models import Job
-from contracts.openapi import AWAY, JSON, UNREADABLE, Content, Operation, Operations, empty, error, read_loosely
+from contracts.openapi import (
+    AWAY,
+    JSON,
+    UNREADABLE,
+    Content,
+    Operation,
+    Operations,
+    Schema,
+    empty,
+    error,
+    filled,
+    read_loosely,
+)
+
+FILE: Schema = {
+    "required": ["Id", "InputFile"],
+    "properties": {**filled("Id")["properties"], "InputFile": filled("Hostname", "DirName", "Name")},
+}
 
 
 def operations() -> Operations:
@@ -18,7 +35,7 @@ def operations() -> Operations:
                 **UNREADABLE,
                 **AWAY,
             },
-            body=Content(read_loosely(Job), JSON, "Id, and InputFile: a file in a watched folder of this host."),
+            body=Content(read_loosely(Job, FILE), JSON, "A file in a watched folder of this host."),
         ),
         "POST /api/v1/retry": Operation("Look for all work now", {200: empty("Heard.")}),
     }

@@ -8,7 +8,6 @@ from contracts.openapi import (
     ANYBODY,
     AWAY,
     FULL,
-    JSON,
     Answer,
     Content,
     Operation,
@@ -17,6 +16,7 @@ from contracts.openapi import (
     Schema,
     empty,
     error,
+    filled,
     number,
     read_loosely,
     words,
@@ -132,7 +132,7 @@ def _plain() -> Operations:
         "POST /api/v1/transmitJob": Operation(
             "A job's file will follow",
             {200: empty("Heard."), **_only(400)},
-            body=Content(read_loosely(Job), JSON, "With its Id."),
+            body=Content(read_loosely(Job, filled("Id"))),
         ),
         "POST /api/v1/transmitFile": Operation(
             "A job's whole file",

@@ -17,6 +17,7 @@ from contracts.openapi import (
     Schema,
     empty,
     error,
+    filled,
     number,
     read_loosely,
     words,
@@ -59,7 +60,7 @@ def operations() -> Operations:
         "POST /api/v1/dataToHandle": Operation(
             "Look for delivered jobs now",
             {200: empty("Heard."), **NO_JOB, **UNREADABLE, **AWAY},
-            body=Content(read_loosely(Job), JSON, "Only its Id is looked at."),
+            body=Content(read_loosely(Job, filled("Id")), JSON, "Only its Id is looked at."),
         ),
         "POST /api/v1/archiveFile/{job_id}": Operation(
             "Archive a job whose outputs were fetched",

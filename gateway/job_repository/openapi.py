@@ -7,6 +7,7 @@ from contracts.listing import MOST
 from contracts.models import Job, Owner, State
 from contracts.openapi import (
     AWAY,
+    EMPTY,
     JSON,
     PIPELINE,
     UNREADABLE,
@@ -18,6 +19,7 @@ from contracts.openapi import (
     Schema,
     empty,
     error,
+    filled,
     json,
     number,
     read,
@@ -66,6 +68,13 @@ FIRST: Schema = {
 }
 
 
+NEW: Schema = {
+    "required": ["InputFile"],
+    "properties": {"Id": EMPTY, "InputFile": filled("Hostname", "DirName", "Name", "Extension")},
+}
+ENDED: Schema = {"required": ["Status"], "properties": {"Status": {"enum": ["PipelineComplete", "PipelineFailed"]}}}
+
+
 def _page() -> Answer:
     listed = json("A page of jobs, newest first if nothing else is asked.", written(list[Job]))
     return Answer(listed.meaning, listed.content, {**listed.headers, **NEXT}, FIRST)
@@ -79,11 +88,12 @@ def operations() -> Operations:
 def _jobs() -> Operations:
     language = Parameter("Accept-Language", words(), "Owner, status and errors in this language.", place="header")
     owners: Schema = {"enum": [str(owner) for owner in Owner]}
-    new = Content(read_loosely(Job), JSON, "InputFile needs Hostname, DirName, Name and Extension; no Id.")
+    new = Content(read_loosely(Job, NEW), JSON, "A job that is new has no Id yet.")
     fields = Content(
         {"type": "object", "minProperties": 1},
         JSON,
-        'Dotted paths of the job, each with its new value: {"Verification": 1, "ErrorDetails.Error": ""}.',
+        "Dotted paths of the job, each with its new value.",
+        {"Verification": 1, "InputFile.Viewable": ""},
     )
     return {
         "POST /api/v1/job": Operation(
@@ -129,7 +139,7 @@ def _calls_of_pipelines() -> Operations:
                 500: error("The body cannot be read."),
                 **AWAY,
             },
-            body=Content(read_loosely(PipelineResult), JSON, "Status is PipelineComplete or PipelineFailed."),
+            body=Content(read_loosely(PipelineResult, ENDED)),
             callers=PIPELINE,
         ),
     }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contracts.models import Job, PipelineInfo, PipelineStatus, Task
 from contracts.openapi import (
     AWAY,
+    EMPTY,
     JSON,
     PIPELINE,
     TEXT,
@@ -16,10 +17,12 @@ from contracts.openapi import (
     Schema,
     empty,
     error,
+    filled,
     json,
     read,
     read_loosely,
     text,
+    words,
     written,
 )
 from gateway.task_launcher.service import Registration, Retry
@@ -28,6 +31,17 @@ FAULTY: Mapping[int, Answer] = {**UNREADABLE, **AWAY}
 FIRST: Schema = {
     name: {"operationId": operation, "parameters": {"task_id": "$response.body#/0/Id"}}
     for name, operation in (("first", "getTaskByTaskId"), ("forget", "deleteTaskByTaskId"))
+}
+
+
+RULE: Schema = {"type": "string", "minLength": 1, "examples": ["true", '{"in": ["a", {"var": "InputFile.Name"}]}']}
+NEW: Schema = {
+    "required": ["Description", "JobSelector", "PipelineId"],
+    "properties": {**filled("Description", "PipelineId")["properties"], "JobSelector": RULE, "Id": EMPTY},
+}
+LONG: Schema = {
+    "required": ["TimeoutDuration"],
+    "properties": {"TimeoutDuration": words(r"^([0-9]{1,4}(\.[0-9]{0,3})?(ns|us|ms|s|m|h)){1,3}$")},
 }
 
 
@@ -51,7 +65,7 @@ def _tasks() -> Operations:
         "POST /api/v1/task": Operation(
             "Make a task",
             {201: text("Its id."), 500: error("A field is empty that must not be."), **FAULTY},
-            body=Content(read_loosely(Task), JSON, "JobSelector is a JSONLogic rule as text; no Id."),
+            body=Content(read_loosely(Task, NEW), JSON, "JobSelector is a JSONLogic rule as text."),
         ),
         "GET /api/v1/task": Operation(
             "Tasks",
@@ -60,7 +74,9 @@ def _tasks() -> Operations:
         "PUT /api/v1/task": Operation(
             "Change a task",
             {200: empty("Changed."), **unknown, **FAULTY},
-            body=Content(read_loosely(Task), JSON, "Id, and what is to be replaced; what is empty stays."),
+            body=Content(
+                read_loosely(Task, filled("Id")), JSON, "Id, and what is to be replaced; what is empty stays."
+            ),
         ),
         "GET /api/v1/task/{task_id}": Operation("A task", {200: json("It.", written(Task)), **unknown, **AWAY}),
         "DELETE /api/v1/task/{task_id}": Operation(
@@ -85,7 +101,7 @@ def _matching() -> Operations:
         "POST /api/v1/dataToHandle": Operation(
             "Launch a job that has arrived",
             {200: empty("Done, or it was launched before."), 404: error("There is no such job."), **FAULTY},
-            body=Content(read_loosely(Job), JSON, "Only its Id is looked at."),
+            body=Content(read_loosely(Job, filled("Id")), JSON, "Only its Id is looked at."),
         ),
     }
 
@@ -106,7 +122,7 @@ def _pipelines() -> Operations:
         "POST /api/v1/retry": Operation(
             "Tell silent pipelines again",
             {200: empty("Told."), 500: error("The duration cannot be read."), **FAULTY},
-            body=Content(read_loosely(Retry), JSON, "TimeoutDuration as Go writes it: 15s, 1h30m."),
+            body=Content(read_loosely(Retry, LONG), JSON, "TimeoutDuration as Go writes it: 15s, 1h30m."),
         ),
         "GET /api/v1/pipelines": Operation(
             "Pipelines that were registered", {200: json("By topic.", written(list[Pipeline])), **AWAY}

@@ -24,6 +24,10 @@ MALFORMED = "the contract wants 500 where a body cannot be read by this call, an
 UNDONE = "the contract wants 500 where it cannot be done, and its clients wait for that"
 
 
+BROAD = ("/api/v1/facts", "/api/v1/matchTask", "/api/v1/matchTasks", "/api/v1/dataToHandle", "/api/v1/transmitJob")
+"""Calls whose bodies have so many fields that all their corners take most of the time."""
+
+
 @dataclass(frozen=True)
 class Meant:
     """A 500 that the contract asks for: the call, how the text begins, and why it is no fault."""
@@ -69,12 +73,28 @@ class Outcome:
 
 
 def fuzz(
-    url: str, service: str, known: Mapping[str, Sequence[str]], *, examples: int, steps: int = 6, seed: int | None = 1
+    url: str,
+    service: str,
+    known: Mapping[str, Sequence[str]],
+    task_of: Mapping[str, str],
+    *,
+    examples: int,
+    seed: int | None = 1,
+    thorough: bool = False,
 ) -> Outcome:
     """Ask the service at ``url`` what its description allows, and what it does not: each operation ``examples`` times
-    beside the corners, and in sequences. ``known``: values worth trying, by ``path.NAME``, ``header.NAME`` ….
-    Without a seed every run is another."""
-    schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json", config=_config(known, examples, steps, seed))
+    beside the corners of its description, and in sequences. ``known``: values worth trying, by ``path.NAME``,
+    ``header.NAME`` …; ``task_of``: by job. Without a seed every run is another; ``thorough``: all corners."""
+    config = _config(known, examples, seed, thorough)
+    schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json", config=config)
+
+    @schema.hook
+    def map_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+        if not path_parameters or path_parameters.get("task_id") not in known["path.task_id"]:
+            return path_parameters
+        return path_parameters | {
+            "task_id": task_of.get(str(path_parameters.get("job_id"))) or path_parameters["task_id"]
+        }
 
     @schema.hook
     def filter_failure(_context: Any, failure: Failure, case: Any, response: Any) -> bool:
@@ -90,8 +110,9 @@ def fuzz(
     return outcome
 
 
-def _config(known: Mapping[str, Sequence[str]], examples: int, steps: int, seed: int | None) -> SchemathesisConfig:
+def _config(known: Mapping[str, Sequence[str]], examples: int, seed: int | None, thorough: bool) -> SchemathesisConfig:
     names = {place: f"known-{place.replace('.', '-')}" for place, values in known.items() if values}
+    corners = {"include-path": list(BROAD), "phases": {"coverage": {"enabled": False}}}
     return SchemathesisConfig.from_dict(
         {
             **({"seed": seed} if seed is not None else {}),
@@ -106,7 +127,11 @@ def _config(known: Mapping[str, Sequence[str]], examples: int, steps: int, seed:
                 "database": "none",
             },
             "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
-            "phases": {"stateful": {"max-steps": steps, "generation": {"max-examples": max(2, examples // 4)}}},
+            "operations": [] if thorough else [corners],
+            "phases": {
+                "coverage": {} if thorough else {"unexpected-methods": []},
+                "stateful": {"max-steps": 6, "generation": {"max-examples": max(2, examples // 4)}},
+            },
         }
     )
 
@@ -133,4 +158,4 @@ def distinct(faults: Iterable[str]) -> list[str]:
 
 
 for media in (transfer.MEDIA_TYPE, "application/octet-stream"):
-    schemathesis.openapi.media_type(media, st.binary(max_size=64))
+    schemathesis.openapi.media_type(media, st.binary(max_size=6))
