@@ -117,7 +117,7 @@ def _config(known: Mapping[str, Sequence[str]], examples: int, seed: int | None,
         {
             **({"seed": seed} if seed is not None else {}),
             "dictionaries": {name: {"values": list(known[place])} for place, name in names.items()},
-            "parameters": {place: {"dictionary": name, "probability": 0.6} for place, name in names.items()},
+            "parameters": {place: {"dictionary": name, "probability": 0.85} for place, name in names.items()},
             "continue-on-failure": True,
             "request-timeout": 30.0,
             "generation": {

@@ -70,11 +70,12 @@ class Laboratory:
     def known(self, service: str) -> dict[str, list[str]]:
         """Values worth trying now, those that this service can do something with before others."""
         waiting = [self._waiting() for _ in range(8)]
-        uploads = [self._upload(job_id) for job_id, _ in waiting[:4]]
+        uploads = [self._upload(job_id) for job_id, _ in waiting]
         launched = [job for job, task in self.task_of().items() if task]
         tasks = [task["Id"] for task in self.instance.ask("GET", "task-launcher", "/api/v1/task").json()]
         ids = [job_id for job_id, _ in waiting]
-        jobs = launched if service == "file-sender-gateway" else launched * 3 + ids
+        done = [job["Id"] for job in self.instance.jobs() if job["PipelineDetails"]["OutputFiles"]]
+        jobs = done if service == "file-sender-gateway" else launched * 3 + ids
         return {
             "path.job_id": jobs,
             "path.task_id": tasks,
