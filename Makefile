@@ -9,7 +9,8 @@ DATA ?= data
 ARGS ?=
 LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
-.PHONY: run test servers test-heavy test-compose faults faults-long lock audit test-train lint types bench train clean
+.PHONY: run test servers test-heavy test-compose fuzz faults faults-long lock audit test-train lint types bench \
+	train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
@@ -24,6 +25,11 @@ test-heavy: $(VENV)/ready-test
 test-compose: $(VENV)/ready-test
 	docker info --format 'docker engine {{.ServerVersion}}'
 	$(BIN)/python -m pytest tests/containers -s $(ARGS)
+
+# Odd requests to every service, all corners of its OpenAPI document, others in each run; EXAMPLES: for each operation.
+EXAMPLES ?= 100
+fuzz: $(VENV)/ready-test servers
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/system/test_fuzz.py --durations=0 $(ARGS)
 
 # Breaks the system some 500 times, by a seed, then with mistakes planted that must be found. Linux with a C compiler.
 faults: $(VENV)/ready-test

@@ -79,7 +79,7 @@ async def gateway(
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
             identities = IdentityStore(base.writer, base.reader, clock)
             outbox, doors = Outbox(base.writer, base.reader), _doors(access, identities)
-            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, more=doors.routes())
+            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=doors)
         else:
             jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
         tasks: TaskLauncher | HttpTasks

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from contracts.models import InputFile, Job, OutputFile, State
 from contracts.topics import device_topic
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number, of bytes or ns since the epoch too, that every database and every Go program can hold."""
+
 
 class Message(BaseModel):
     """Something for the bus that must leave if, and only if, a fact is taken."""
@@ -55,7 +58,7 @@ class InputDelivered(Reported):
     hostname: str
     dir_name: str
     sha256: str
-    size: int
+    size: Count
 
 
 class InputDamaged(Reported):
@@ -65,7 +68,7 @@ class InputDamaged(Reported):
     reason: str
     worker: str = ""
     """Who found it, where the job is leased, and in which run of it."""
-    attempt: int = 0
+    attempt: Count = 0
 
 
 class PipelineRequested(Reported):
@@ -77,9 +80,9 @@ class PipelineRequested(Reported):
     output_host: str
     output_folder: str
     parameters: Mapping[str, str] = Field(default_factory=dict)
-    task_version: int = 0
+    task_version: Count = 0
     """The task's ``last_updated``."""
-    lease_until: int = 0
+    lease_until: Count = 0
     """When to tell it again if nobody has taken the job (ns since the epoch); 0: never."""
     launch: str = ""
     """Names this launch; when the pipeline is told again, it stays."""
@@ -92,7 +95,7 @@ class PipelineStarted(Reported):
 
     kind: Literal["pipeline-started"] = "pipeline-started"
     worker: str
-    lease_until: int
+    lease_until: Count
 
 
 class PipelineReported(Reported):
@@ -105,11 +108,11 @@ class PipelineReported(Reported):
     results: str = ""
     outputs: tuple[OutputFile, ...] | None = None
     reason: str = ""
-    confirm_from: int = 0
+    confirm_from: Count = 0
     """When the report may be taken as final without the pipeline's second call (ns); 0: at once."""
     worker: str = ""
     """Who holds the job's lease, where it is leased; a report of anybody else is refused."""
-    attempt: int = 0
+    attempt: Count = 0
     """Which run of the job is reported, where it is leased; only the last one counts."""
 
 
@@ -151,12 +154,12 @@ class StepFailed(Reported):
     state: State
     trouble: str
     reason: str
-    retry_at: int = 0
+    retry_at: Count = 0
     worker: str = ""
     """Who failed, where the step is leased: once another holds the lease, nobody minds."""
-    lease: int | None = None
+    lease: Count | None = None
     """Until when the lease lasted that is complained of (ns): once there is another, nobody minds."""
-    tries: int = 0
+    tries: Count = 0
     """So many failed tries of this step end in quarantine; 0: as many as usual."""
 
 
@@ -167,7 +170,7 @@ class JobWaits(Reported):
     kind: Literal["job-waits"] = "job-waits"
     state: State
     reason: str
-    until: int = 0
+    until: Count = 0
     """Not looked at again before (ns); 0: whenever there is time."""
     worker: str = ""
     """Who gives the job back, where it is leased, and which run of it."""
@@ -219,7 +222,7 @@ class TaskApplied(Reported):
 
     kind: Literal["task-applied"] = "task-applied"
     task_id: str
-    version: int
+    version: Count
     """The task's ``last_updated``: each version is applied to a job once."""
     reason: str = ""
 

@@ -18,7 +18,7 @@ def _text(value: object) -> object:
     return "" if value is None else value
 
 
-Text = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | None)]
 """A string; null on the wire means empty, as in the predecessor's Go structs."""
 
 

@@ -12,9 +12,11 @@ ADMINISTER = frozenset({Role.ADMIN})
 EDGES = frozenset({Role.EDGE})
 PIPELINES = frozenset({Role.PIPELINE})
 SAFE = frozenset({"GET", "HEAD"})
-HEALTH = "/api/v1/health"
-"""Strangers learn from it that the service lives; others, what troubles it."""
-ANYBODY = re.compile(r"/api/v1/(login|oidc/login|oidc/callback|authority|enrolments/redeem)|/api/v[23]/ping")
+HEALTH = ("/api/v1/health", "/api/v1/ready")
+"""Strangers learn from these that the service lives, and can work; others, what troubles it."""
+ANYBODY = re.compile(
+    r"/api/v1/(openapi\.json|login|oidc/login|oidc/callback|authority|enrolments/redeem)|/api/v[23]/ping"
+)
 """These tell nothing, or check for themselves."""
 
 
@@ -42,6 +44,7 @@ RULES = (
     _rule("job-repository", "DELETE", r"/api/v1/claims/.*", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/(introspect|audit)", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/tokens/rotate", EDGES),
+    _rule("job-repository", "GET", r"/api/v1/epoch", VIEW | EDGES),
     _rule("job-repository", "GET", r"/api/v1/job(/[^/]+(/history)?)?", VIEW | EDGES),
     _rule("task-launcher", "POST", r"/api/v1/matchTasks?", EDGES | OPERATE),
     _rule("task-launcher", "POST", r"/api/v1/pipelines", frozenset()),

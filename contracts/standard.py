@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts import web
 from contracts.correlation import correlation
 from contracts.meters import BusFigures, Collector, DeskFigures, text_of
+from contracts.openapi import Operations, document
 from contracts.ports import Service
+from contracts.standard_operations import standard_operations
 
 
 class Correlated:
@@ -47,8 +49,15 @@ class Correlated:
 
 
 def standard_routes(service: Service, settings: Mapping[str, Any], extra: Sequence[Collector]) -> list[Route]:
-    """What every EdgeX service answers (v2 and v3), health, readiness and figures."""
-    return [*_edgex_routes(service, settings), *_state_routes(service, extra), _metrics_route(service, extra)]
+    """What every EdgeX service answers (v2 and v3), health, readiness, figures, and the description of it all."""
+    routes = [*_edgex_routes(service, settings), *_state_routes(service, extra), _metrics_route(service, extra)]
+    return [*routes, _document_route(service, routes)]
+
+
+def operations_of(service: Service) -> Operations:
+    """What the service says of its routes, its own and the standard ones."""
+    own = getattr(service, "operations", None)
+    return {**standard_operations(), **(own() if own else {})}
 
 
 def _edgex_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
@@ -78,16 +87,21 @@ def _state_routes(service: Service, extra: Sequence[Collector]) -> list[Route]:
         return {desk.name: desk.trouble for desk in getattr(service, "desks", ()) if desk.trouble}
 
     async def health(request: Request) -> Response:
-        if request.scope.get("stranger"):  # who does not say who they are learns that it lives, and no more
-            return web.json({"service": service.name, "state": "ok", "troubles": {}})
         found = troubles() | {one.name: one.trouble for one in extra if isinstance(one, BusFigures) and one.trouble}
-        return web.json({"service": service.name, "state": "degraded" if found else "ok", "troubles": found})
+        told = {} if _is_stranger(request) else found
+        return web.json({"service": service.name, "state": "degraded" if found else "ok", "troubles": told})
 
-    async def ready(_request: Request) -> Response:
+    async def ready(request: Request) -> Response:
         found = troubles()
-        return web.json({"service": service.name, "ready": not found, "troubles": found}, 503 if found else 200)
+        told = {} if _is_stranger(request) else found
+        return web.json({"service": service.name, "ready": not found, "troubles": told}, 503 if found else 200)
 
     return [Route("/api/v1/health", health, methods=["GET"]), Route("/api/v1/ready", ready, methods=["GET"])]
+
+
+def _is_stranger(request: Request) -> bool:
+    """Whether somebody asks who does not say who they are, where that has to be said."""
+    return bool(request.scope.get("stranger"))
 
 
 def _metrics_route(service: Service, extra: Sequence[Collector]) -> Route:
@@ -98,6 +112,20 @@ def _metrics_route(service: Service, extra: Sequence[Collector]) -> Route:
         return Response(text_of(figures), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return Route("/metrics", metrics, methods=["GET"])
+
+
+def _document_route(service: Service, standard: Sequence[Route]) -> Route:
+    made: dict[str, Any] = {}
+
+    async def openapi(_request: Request) -> Response:
+        if not made:
+            # Not before somebody asks: hardly anybody does, and it takes time and memory.
+            routes = [*service.routes(), *standard, route]
+            made.update(document(service.name, version("cytobus"), routes, operations_of(service)))
+        return web.json(made)
+
+    route = Route("/api/v1/openapi.json", openapi, methods=["GET"])
+    return route
 
 
 def _api(request: Request) -> str:

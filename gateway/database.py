@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
 from contracts.disk import sync_folder
-from contracts.errors import Away
+from contracts.errors import Away, BadRequest
 
 log = logging.getLogger(__name__)
 metadata = sa.MetaData()
@@ -189,6 +189,11 @@ def is_away(error: BaseException) -> bool:
     return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 
 
+def is_unfit(error: BaseException) -> bool:
+    """Whether an error says that a value cannot be kept: a number beyond 64 bits, or text that is no Unicode."""
+    return isinstance(error, sa.exc.DataError | OverflowError | UnicodeEncodeError)
+
+
 def is_rivalry(error: BaseException) -> bool:
     """Whether an error comes of another gateway's doing at the same time, so that trying again will do."""
     if not isinstance(error, sa.exc.DBAPIError):
@@ -199,6 +204,11 @@ def is_rivalry(error: BaseException) -> bool:
 def unavailable(error: BaseException) -> Away:
     """What callers are told of a database that is away."""
     return Away(f"the database does not answer now: {getattr(error, 'orig', None) or error}")
+
+
+def unfit(error: BaseException) -> BadRequest:
+    """What callers are told of a value that the database cannot keep."""
+    return BadRequest(f"the database cannot keep this: {getattr(error, 'orig', None) or error}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,11 @@
 """Where the gateway keeps files, and which of them it may send."""
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.disk import bare_name, inside, is_file, keep_folder, sha256_of
-from contracts.errors import AppError, BadRequest
+from contracts.errors import AppError, BadRequest, Unavailable
 from contracts.models import InputFile, OutputFile, OutputStatus
 
 CONTRACTS_ROOT = Path("/tmp/files")
@@ -61,21 +62,26 @@ class GatewayFiles:
 
 
 def output_path(file: OutputFile, roots: tuple[Path, ...]) -> Path:
-    """Where an output lies. Raises ``BadRequest`` for a name that is a path, or a place outside the roots."""
+    """Where an output lies. Raises ``BadRequest`` for a name that is a path, or a place outside the roots;
+    ``Unavailable`` where the system does not let us look."""
     return _within(Path(file.dir_name) / bare_name(file.name), roots, file)
 
 
 def archived_path(file: InputFile | OutputFile, archive: Path) -> Path:
-    """Where an archived file lies. Raises ``BadRequest`` for a place outside the archive."""
+    """Where an archived file lies. Raises ``BadRequest`` for a place outside the archive, ``Unavailable`` as above."""
     return _within(Path(file.archive_name), (archive,), file)
 
 
 def _within(path: Path, roots: tuple[Path, ...], file: InputFile | OutputFile) -> Path:
     try:
         path = path.resolve()
+        path.is_file()  # only when it is asked for does the system say that a name is too long
         allowed = any(path.is_relative_to(root.resolve()) for root in roots)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise BadRequest(f"{str(path)!r} is not a path: {error}") from None
+    except OSError as error:
+        kind = BadRequest if error.errno == errno.ENAMETOOLONG else Unavailable
+        raise kind(f"{str(path)[:200]!r} cannot be looked at: {error.strerror or error}") from None
+    except (ValueError, RuntimeError) as error:
+        raise BadRequest(f"{str(path)[:200]!r} is not a path: {error}") from None
     if not allowed:
         raise BadRequest(
             f"file {file.name!r} lies in {str(path.parent)[:300]!r}, outside the gateway's files: "

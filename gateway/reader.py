@@ -6,11 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.database import is_away, unavailable
+from gateway.database import is_away, is_unfit, unavailable, unfit
 
 
 class Reader:
-    """Runs queries, each on a connection of its own. Raises ``Unavailable`` while the database is away."""
+    """Runs queries, each on a connection of its own. Raises ``Unavailable`` while the database is away, ``BadRequest``
+    for a value that it cannot hold."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -27,7 +28,9 @@ class Reader:
         try:
             with self.engine.connect() as connection:
                 return query(connection)
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, OverflowError, UnicodeEncodeError) as error:
             if is_away(error):
                 raise unavailable(error) from None
+            if is_unfit(error):
+                raise unfit(error) from None
             raise

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from contracts.errors import AppError, Unavailable
-from gateway.database import is_away, is_rivalry, unavailable
+from gateway.database import is_away, is_rivalry, is_unfit, unavailable, unfit
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
@@ -129,7 +129,7 @@ class Writer:
                 if is_rivalry(error) and turn + 1 < TRIES:
                     time.sleep(random.uniform(0.2, 1.0) * RIVAL_SECONDS * 2**turn)
                     continue
-                problem = unavailable(error) if away else error
+                problem = unavailable(error) if away else unfit(error) if is_unfit(error) else error
                 answers = [(request, None, problem) for request in group]
                 break
         for request, result, failure in answers:

@@ -20,6 +20,7 @@ from contracts.disk import bare_name, inside
 from contracts.errors import AppError, BadRequest
 from contracts.events import Fact, InputDamaged, JobWaits, PipelineReported, PipelineStarted, StepFailed
 from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
@@ -280,6 +281,12 @@ class Runner:
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/pipelines", self.on_pipelines, methods=["GET"])]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from pipelines.openapi import operations
+
+        return operations()
 
     async def on_pipelines(self, _request: Request) -> Response:
         return web.json(

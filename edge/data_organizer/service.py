@@ -19,6 +19,7 @@ from contracts.errors import AppError, BadRequest, NotFound, Rejected, Unavailab
 from contracts.events import Fact, JobCreated, JobUnmatched, TransferStarted, Verdict
 from contracts.models import Job, State
 from contracts.names import Rule, attributes_of
+from contracts.openapi import Operations
 from contracts.ports import Jobs, Tasks
 from edge.data_organizer.rules import Laboratory, folder_of, input_file, job_id_of, step_after
 from edge.file_watcher.looking import Place, place_of, signature_of
@@ -66,6 +67,12 @@ class DataOrganizer:
             Route("/api/v1/notifyNewFile", self._notify_new_file, methods=["POST"]),
             Route("/api/v1/retry", self._retry, methods=["POST"]),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from edge.data_organizer.openapi import operations
+
+        return operations()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

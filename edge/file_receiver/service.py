@@ -24,6 +24,7 @@ from contracts.disk import bare_name, inside, make_folder, place, place_new, sha
 from contracts.errors import AppError, BadRequest, Rejected, Unavailable, error_of
 from contracts.events import OutputsDelivered, StepFailed, jobs_in
 from contracts.models import Job, OutputFile, State, Trouble
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
@@ -96,6 +97,12 @@ class FileReceiver:
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/retry", self._retry, methods=["POST"])]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from edge.file_receiver.openapi import operations
+
+        return operations()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -20,6 +20,7 @@ from contracts.disk import open_plain
 from contracts.errors import AppError, Away, BadRequest, Conflict, NotFound, Unavailable, error_of
 from contracts.events import StepFailed, TransferStarted
 from contracts.models import Job, State, Trouble
+from contracts.openapi import Operations
 from contracts.ports import Clock, JobQuery, Jobs
 from edge.data_organizer.service import watched_place
 from edge.file_sender.upload import SourceChanged, SourceGone, upload
@@ -82,6 +83,12 @@ class FileSender:
             Route("/api/v1/dataToHandle", self._data_to_handle, methods=["POST"]),
             Route("/api/v1/retry", self._retry, methods=["POST"]),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from edge.file_sender.openapi import operations
+
+        return operations()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.condition import Condition
 from contracts.errors import AppError, BadRequest
+from contracts.openapi import Operations
 from contracts.ports import Clock
 from edge.file_watcher.events import Hint, Hints
 from edge.file_watcher.judging import Judging
@@ -55,6 +56,12 @@ class FileWatcher:
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/v1/files", self._list_files, methods=["GET"])]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from edge.file_watcher.openapi import operations
+
+        return operations()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -151,6 +158,8 @@ class FileWatcher:
         try:
             state = FileState(asked.get("state", FileState.HELD))
             limit, after = min(max(int(asked.get("limit", "100")), 1), 1000), int(asked.get("after", "0"))
+            if not 0 <= after < 2**63:
+                raise ValueError("after must be a number that a page gave as next")
         except ValueError as error:
             raise BadRequest(f"/api/v1/files takes state, limit and after: {error}") from None
         rows = await self._journal.page(state, limit, after)

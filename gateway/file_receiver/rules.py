@@ -61,10 +61,19 @@ def check_size(size: int, most: int) -> None:
 
 def folder_in(text: str) -> str:
     """A sub-folder as the sender names it, levels joined by ``/``, '' for none. Raises ``BadRequest``."""
-    levels = [bare_name(level) for level in text.split("/")] if text else []
+    levels = [unicode_name(level) for level in text.split("/")] if text else []
     if levels and levels[0].casefold() == PARTS:
         raise BadRequest(f"the folder {PARTS} is not for files")
     return "/".join(levels)
+
+
+def unicode_name(name: str) -> str:
+    """The same bare name, if a job can hold it: jobs are JSON. Raises ``BadRequest``."""
+    try:
+        bare_name(name).encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{name!r} is not UTF-8: rename it") from None
+    return name
 
 
 def folder_of(dir_name: str) -> str:

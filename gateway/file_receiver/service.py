@@ -22,6 +22,7 @@ from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailab
 from contracts.events import InputDelivered
 from contracts.guard import confine
 from contracts.models import SHA256, Job, Owner, State
+from contracts.openapi import Operations
 from contracts.ports import Jobs
 from contracts.room import Room
 from contracts.waiting import say_waiting
@@ -79,6 +80,12 @@ class FileReceiver:
             Route(FILES + "/{upload}", self._answer, methods=["OPTIONS", "HEAD", "PATCH", "DELETE", "POST"]),
             *plain.routes(),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.file_receiver.openapi import operations
+
+        return operations()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -203,7 +210,7 @@ class FileReceiver:
         job_id = metadata.get("jobid", "")
         if not job_id:
             raise BadRequest("Upload-Metadata must name the job: jobid")
-        return await self._jobs.get(bare_name(job_id))
+        return await self._jobs.get(rules.unicode_name(job_id))
 
     @asynccontextmanager
     async def _held(self, name: str, upload: Upload | None = None) -> AsyncIterator[Part]:
@@ -318,7 +325,7 @@ class FileReceiver:
 def _upload(creation: transfer.Creation, job: Job) -> Upload:
     """What is to arrive for the job. Raises what is wrong with it."""
     told, file = creation.metadata, job.input_file
-    name = bare_name(told.get("filename") or file.name)
+    name = rules.unicode_name(told.get("filename") or file.name)
     if file.name and name != file.name:
         raise BadRequest(f"job {job.id} is for the file {file.name!r}, not {name!r}")
     sha256 = told.get("sha256") or file.sha256

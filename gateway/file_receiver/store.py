@@ -1,6 +1,7 @@
 """Unfinished uploads on the disk, and the way of a finished one to its place. Everything here blocks."""
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Collection, Iterator
@@ -8,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from contracts import disk, transfer
-from contracts.errors import AppError, NotFound
+from contracts.errors import AppError, BadRequest, NotFound
 from gateway.file_receiver.rules import PARTS
 
 
@@ -18,12 +19,15 @@ class NotWritable(AppError):
 
 @contextlib.contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """Raises ``Full`` or ``NotWritable`` where the disk fails, with the folder and the remedy."""
+    """Raises ``Full`` or ``NotWritable`` where the disk fails, with the folder and the remedy; ``BadRequest`` where the
+    path that was asked for is longer than the system takes."""
     try:
         with disk.room_at(folder):
             yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadRequest(f"the file's path below {folder} is too long: shorten its folders' names") from None
         raise NotWritable(
             f"cannot store files in {folder}: {reason}; make it a folder that this service's user may write to"
         ) from error
@@ -89,6 +93,8 @@ class Store:
                 return Part(note[0], path, max(0, min(note[1], size)), noted=True)
             if upload is None:
                 raise NotFound(f"no upload {upload_id}: it was finished, expired or never created")
+            # Only when it is asked for does the system say that a path is too long: before a byte is taken.
+            (self.folder / upload.folder / upload.name).is_symlink()
             if size == upload.length and disk.sha256_of(path) == upload.sha256:
                 return Part(upload, path, size)
             path.unlink(missing_ok=True)

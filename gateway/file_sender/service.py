@@ -5,8 +5,8 @@ import logging
 import random
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from starlette.requests import Request
@@ -16,11 +16,12 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
 from contracts.disk import bare_name, is_file, make_folder, no_room, place, room_at
-from contracts.errors import AppError, BadRequest, Conflict, Gone, NotFound
+from contracts.errors import AppError, BadRequest, Conflict, Gone, NotFound, Unavailable
 from contracts.events import Fact, JobWaits, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import confine
 from contracts.models import Job, Owner, State, Trouble
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.painter import Painter
@@ -89,6 +90,12 @@ class FileSender:
             Route("/api/v1/retry", self.on_retry, methods=["POST"]),
         ]
 
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.file_sender.openapi import operations
+
+        return operations()
+
     # --- the work
 
     async def _look_for_delivered(self, _free: int) -> Sequence[tuple[Job, ...]]:
@@ -156,7 +163,7 @@ class FileSender:
         path = archived_path(output, archive) if output.archive_name else output_path(output, (self._files.root,))
         if not is_file(path):
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
-        self._served.inc(output.size or 0)
+        self._served.inc(max(0, output.size or 0))
         return await file_response(request, path, output.sha256)
 
     async def on_data_to_handle(self, request: Request) -> Response:
@@ -231,18 +238,32 @@ def _check_kept(job: Job) -> None:
         )
 
 
+@contextmanager
+def _usable(place: Path) -> Iterator[None]:
+    try:
+        with room_at(place):
+            yield
+    except OSError as error:
+        raise Unavailable(f"{place.parent} cannot be used: {error.strerror or error}") from error
+
+
 def _copy(source: Path, target: Path) -> None:
-    make_folder(target.parent)
+    # The longest names leave no room for more signs.
     temporary = target.with_name(f".{uuid.uuid4().hex}.part")
-    with room_at(target):
-        shutil.copyfile(source, temporary)
-    place(temporary, target)
+    with _usable(target):
+        make_folder(target.parent)
+        try:
+            shutil.copyfile(source, temporary)
+            place(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _remove(target: Path) -> None:
-    target.unlink(missing_ok=True)
-    if not any(target.parent.iterdir()):
-        target.parent.rmdir()
+    with _usable(target):
+        target.unlink(missing_ok=True)
+        if not any(target.parent.iterdir()):
+            target.parent.rmdir()
 
 
 def _name_of(job: Job) -> str:

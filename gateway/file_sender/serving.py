@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from email.utils import formatdate
 from io import FileIO
 from pathlib import Path
@@ -12,12 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.disk import BLOCK
 from contracts.errors import NotFound, Unavailable
+from contracts.models import SHA256
 from contracts.ranges import format_content_range, format_digest, parse_range
 from contracts.transfer import CHUNK, Unsatisfiable
 
 
 async def file_response(request: Request, path: Path, sha256: str, media_type: str = "text/plain") -> Response:
-    """The file, whose SHA-256 (hexadecimal) the caller knows; it is its ETag and its ``Repr-Digest``.
+    """The file; the SHA-256 (hexadecimal) that the caller knows of it is its ETag and its ``Repr-Digest``.
 
     A single ``Range`` gives 206 or 416, honouring ``If-Range``; a range of at most one chunk bears its own
     ``Content-Digest`` when that is wanted (``Want-Content-Digest``). Raises ``NotFound`` when the file is not
@@ -29,14 +31,15 @@ async def file_response(request: Request, path: Path, sha256: str, media_type: s
         raise NotFound(f"no file {path}") from None
     except OSError as error:
         raise Unavailable(f"cannot read {path}: {error.strerror or error}") from error
-    etag = f'"{sha256}"'
     headers = {
         "Content-Type": media_type,
         "Accept-Ranges": "bytes",
-        "ETag": etag,
         "Last-Modified": formatdate(changed, usegmt=True),
-        "Repr-Digest": format_digest(sha256),
     }
+    # What a client has put into a job may be anything.
+    etag = f'"{sha256}"' if re.fullmatch(SHA256, sha256) else ""
+    if etag:
+        headers |= {"ETag": etag, "Repr-Digest": format_digest(sha256)}
     try:
         wanted = _range(request, etag, size)
     except Unsatisfiable:

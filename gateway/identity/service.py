@@ -16,6 +16,7 @@ from contracts.disk import bare_name
 from contracts.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from contracts.guard import COOKIE, Entry, address_of, identity_of, session_in
 from contracts.identity import PEOPLE, SESSION, USER, Role, session_check
+from contracts.openapi import Operations
 from gateway.identity.passwords import PasswordLogins, hashed
 from gateway.identity.store import SESSION_DAYS, IdentityStore
 
@@ -116,6 +117,12 @@ class IdentityRoutes:
             ("/audit", self.on_record, "POST"),
         ]
         return [Route(f"/api/v1{path}", answer, methods=[verb]) for path, answer, verb in table]
+
+    def operations(self) -> Operations:
+        """Its routes, described."""
+        from gateway.identity.openapi import operations
+
+        return operations()
 
     # --- people
 

@@ -60,7 +60,7 @@ class Many(Asked):
         )
 
 
-class Operations:
+class OperatorRoutes:
     """Turns operators' requests into facts; every one of them names who asked."""
 
     def __init__(

@@ -4,6 +4,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -19,11 +20,12 @@ from contracts.identity import Role
 from contracts.listing import MOST, query_of
 from contracts.models import FINAL, ErrorDetails, Job, OutputFile, Owner, State, Text
 from contracts.models import Model as WireModel
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import is_open, read_back
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
-from gateway.job_repository.operations import Operations
+from gateway.job_repository.operations import OperatorRoutes
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.patch import object_in, patched
 from gateway.job_repository.relay import Relay
@@ -47,13 +49,21 @@ class PipelineResult(WireModel):
     results: Text = ""
 
 
+class Beside(Protocol):
+    """Routes of somebody else, and their description."""
+
+    def routes(self) -> list[BaseRoute]: ...
+
+    def operations(self) -> Operations: ...
+
+
 class Claim(BaseModel):
     """Body of ``POST /api/v1/claims``."""
 
     model_config = ConfigDict(frozen=True)
 
     worker: str
-    pipelines: tuple[str, ...]
+    pipelines: tuple[str, ...] = Field(max_length=MOST)
     limit: int = Field(default=1, ge=1, le=MOST)
     seconds: float = Field(default=60.0, gt=0, le=86_400.0)
 
@@ -64,10 +74,10 @@ class JobRepository:
     name = "job-repository"
 
     def __init__(
-        self, store: JobStore, outbox: Outbox, bus: Bus, clock: Clock, *, more: Sequence[BaseRoute] = ()
+        self, store: JobStore, outbox: Outbox, bus: Bus, clock: Clock, *, beside: Beside | None = None
     ) -> None:
-        """``more``: routes of others that are served beside."""
-        self._more = list(more)
+        """``beside``: routes of others that are served here too."""
+        self._beside = beside
         self._store, self._clock = store, clock
         self._relay = Relay(bus, outbox)
         self._figures = Figures(store, outbox, self._relay, clock)
@@ -87,7 +97,7 @@ class JobRepository:
             Route("/api/v1/job/owner/{owner}", self.on_list_of_owner, methods=["GET"]),
             Route("/api/v1/job/pipeline/{job_id}/{task_id}", self.on_pipeline_result, methods=["PUT"]),
             Route("/api/v1/job/{job_id}/history", self.on_history, methods=["GET"]),
-            *Operations(self.report, self.find).routes(),
+            *OperatorRoutes(self.report, self.find).routes(),
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
@@ -96,8 +106,14 @@ class JobRepository:
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
             Route("/api/v1/claims/{worker:path}", self.on_release, methods=["DELETE"]),
-            *self._more,
+            *(self._beside.routes() if self._beside else ()),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.job_repository.openapi import operations
+
+        return {**operations(), **(self._beside.operations() if self._beside else {})}
 
     # --- for services: contracts.ports.Jobs
 

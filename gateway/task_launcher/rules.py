@@ -79,4 +79,7 @@ def seconds_of(duration: str) -> float:
     parts = _PART.findall(duration)
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError(f'time: invalid duration "{duration}"')
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds * 1e9 >= 2**63:
+        raise ValueError(f'time: invalid duration "{duration[:40]}"')  # Go's durations are int64 ns
+    return seconds

@@ -16,6 +16,7 @@ from contracts.events import jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import pipeline_launch
 from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Task, Text
+from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from contracts.room import Room
 from gateway.files import GatewayFiles
@@ -39,7 +40,7 @@ class Retry(Model):
 class PipelineWords(BaseModel):
     """What a worker says of one of its pipelines."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     topic: str
     name: str
@@ -113,6 +114,12 @@ class TaskLauncher:
             Route("/api/v1/pipelines", self.on_pipelines, methods=["GET"]),
             Route("/api/v1/pipelines", self.on_register, methods=["POST"]),
         ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.task_launcher.openapi import operations
+
+        return operations()
 
     # --- for services: contracts.ports.Tasks
 

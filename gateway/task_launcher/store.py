@@ -80,9 +80,9 @@ class TaskStore:
         return bool(await self._write(lambda tx: tx.execute(gone).rowcount))
 
     async def register(self, worker: str, pipelines: Sequence[Mapping[str, Any]]) -> None:
-        """Note that a worker is alive and runs these pipelines."""
-        rows = [
-            {
+        """Note that a worker is alive and runs these pipelines; of two on one topic, the last."""
+        rows = {
+            pipeline["topic"]: {
                 "topic": pipeline["topic"],
                 "name": pipeline["name"],
                 "description": pipeline["description"],
@@ -91,12 +91,12 @@ class TaskStore:
                 "last_seen": self._clock(),
             }
             for pipeline in pipelines
-        ]
+        }
 
         def work(tx: sa.Connection) -> None:
-            tx.execute(db.pipeline.delete().where(db.pipeline.c.topic.in_([row["topic"] for row in rows])))
+            tx.execute(db.pipeline.delete().where(db.pipeline.c.topic.in_(list(rows))))
             if rows:
-                tx.execute(db.pipeline.insert(), rows)
+                tx.execute(db.pipeline.insert(), list(rows.values()))
 
         await self._write(work)
 

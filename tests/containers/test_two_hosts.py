@@ -33,6 +33,8 @@ def hosts(built, tmp_path):
     try:
         gateway.up()
         gateway.admit()
+        edge.ports, edge.address = gateway.ports, gateway.address
+        edge.word, edge.authority = gateway.word, gateway.authority
         printed = gateway.compose(
             "exec", "-T", "-e", "COLUMNS=400", "job-repository", *["cytobus", "edges", "invite", "scope-1"]
         )

@@ -185,6 +185,8 @@ async def test_the_contracts_answers_to_a_new_file(journal, jobs, tasks, organiz
     assert await answer(told(inbox, "missing.tif")) == 400
     assert await answer(told(inbox, "../../secret.txt")) == 400
     assert await answer(told(inbox, "link.tif")) == 400
+    assert await answer(told(inbox, "no\0path.tif")) == 400
+    assert await answer(told(inbox, "a" * 300)) == 400
     assert await answer(told(inbox, "a.tif", host="gateway")) == 400
     assert await answer(b"{") == 500
     assert len(jobs.jobs) == 2

@@ -224,7 +224,14 @@ async def test_the_contracts_answers_to_data_to_handle(journal, jobs, sender, in
         body = json.dumps({"Id": "j1", "InputFile": file})
         return (await client.post("/api/v1/dataToHandle", content=body)).status_code
 
-    for wrong in ({"Name": "../a.tif"}, {"Name": "/a.tif"}, {"DirName": "./x"}, {"Hostname": "x"}, {"Name": "no.tif"}):
+    for wrong in (
+        {"Name": "../a.tif"},
+        {"Name": "/a.tif"},
+        {"DirName": "./x"},
+        {"Hostname": "x"},
+        {"Name": "no.tif"},
+        {"Name": "\0"},
+    ):
         assert await answer(**wrong) == 400
     assert await answer(DirName="/etc/", Name="passwd") == 400
     assert (await client.post("/api/v1/dataToHandle", content=b"{")).status_code == 400

@@ -366,7 +366,8 @@ async def test_the_list_of_files(journal, inbox, ask):
         assert (await client.get("/api/v1/files", params={"after": answer["next"], "state": "found"})).json()[
             "files"
         ] == []
-        assert (await client.get("/api/v1/files?state=nonsense")).status_code == 400
+        for wrong in ("state=nonsense", "limit=x", f"after={2**63}", f"after={'9' * 40}", "after=-1"):
+            assert (await client.get(f"/api/v1/files?{wrong}")).status_code == 400, wrong
         assert (await client.get("/api/v1/health")).json()["state"] == "ok"
 
 

@@ -256,6 +256,18 @@ async def test_an_unknown_job_another_content_and_a_job_given_up_are_refused(ben
     assert bench.files() == {}
 
 
+@pytest.mark.parametrize("folder", ["/".join(["y" * 200] * 30), "\udcff", "plate/\udcff"])
+async def test_folders_that_no_system_or_no_job_can_hold_are_refused(bench: Bench, folder: str) -> None:
+    answer = await bench.create(bench.job(), b"x", body=b"x", folder=folder)
+
+    assert answer.status_code == 400, answer.text
+    assert bench.files() == {}
+
+
+async def test_a_job_whose_id_is_no_text_is_refused(bench: Bench) -> None:
+    assert (await bench.create("\udcff", b"x", body=b"x")).status_code == 400
+
+
 @pytest.mark.parametrize("folder", ["..", "a/../..", "/etc", "a//b", ".uploads", "a\\b", "./a"])
 async def test_folders_that_lead_out_are_refused(bench: Bench, folder: str) -> None:
     answer = await bench.create(bench.job(), b"x", body=b"x", folder=folder)

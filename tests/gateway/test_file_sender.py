@@ -316,3 +316,28 @@ async def test_an_archive_without_room_costs_no_try_and_one_line_of_history(hous
     assert len([line for line in await house.store.history("job-1") if line["What"] == "job-waits"]) == 1
     await house.sender.archive((job,))
     assert (await house.one()).state is State.COMPLETE
+
+
+@pytest.mark.parametrize("sha256", ["", "zz", "ab\r\nSet-Cookie: x", "A" * 64])
+async def test_a_digest_that_is_none_is_not_told(house, call, sha256):
+    await processed(house, output(house).evolve(sha256=sha256, size=-3))
+    answer = await call("GET", "/transmitFile/job-1/0", headers={"If-Range": '""', "Range": "bytes=0-0"})
+    assert (answer.status_code, answer.content) == (200, b"out")
+    assert not {"etag", "repr-digest", "set-cookie"} & answer.headers.keys()
+
+
+@pytest.mark.parametrize("name", ["y" * 300, "y/" * 3000])
+async def test_a_place_that_no_system_has_is_400(house, call, name):
+    job = await processed(house, output(house).evolve(archive_name=str(house.files.archive / name)))
+    place = {"InputFile.ArchiveName": str(house.files.archive / name)}
+    assert (await call("GET", f"/transmitFile/{job.id}/0")).status_code == 400
+    assert (await house.call(house.jobs, "PUT", f"/api/v1/job/{job.id}", json=place)).status_code == 200
+    for method in ("POST", "DELETE"):
+        assert (await call(method, f"/reject/{job.id}")).status_code == 400
+
+
+async def test_the_longest_name_can_be_rejected(house, call):
+    job = await processed(house, name="n" * 255)
+    assert (await call("POST", f"/reject/{job.id}")).status_code == 200
+    assert [path.name for path in (house.files.reject / "only-file").iterdir()] == ["n" * 255]
+    assert (await call("DELETE", f"/reject/{job.id}")).status_code == 200

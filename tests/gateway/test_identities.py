@@ -197,8 +197,8 @@ def test_a_password_has_a_length(password):
 ])  # fmt: skip
 async def test_bodies_that_say_nothing_are_answered_with_what_is_wrong(store, house, verb, path, body):
     logins = PasswordLogins(store)
-    more = IdentityRoutes(store, logins, b"secret").routes()
-    repository = JobRepository(house.store, house.outbox_store, house.bus, house.clock, more=more)
+    beside = IdentityRoutes(store, logins, b"secret")
+    repository = JobRepository(house.store, house.outbox_store, house.bus, house.clock, beside=beside)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app_of(repository, watch=Watch())), base_url="http://localhost/api/v1"
     ) as client:

@@ -3,9 +3,11 @@
 import httpx
 import pytest
 
+from contracts.errors import BadRequest
 from contracts.events import jobs_in
 from contracts.hosting import app_of
 from contracts.models import State
+from contracts.ports import JobQuery
 from tests.support import stories as s
 
 JOB = {"InputFile": {"Hostname": "oem", "DirName": "/in/", "Name": "a.tiff", "Extension": ".tiff"}}
@@ -251,3 +253,29 @@ async def test_every_service_answers_ping_version_and_health(house):
             "apiVersion", "version", "serviceName", "sdk_version",
         }  # fmt: skip
         assert (await client.get("/api/v1/health")).json()["state"] == "ok"
+
+
+@pytest.mark.parametrize("number", [2**63, 10**25, -1])
+async def test_a_number_that_no_database_holds_is_400_and_changes_nothing(house, call, launched, number):
+    before = await house.one()
+    for fact in (
+        {"kind": "step-failed", "state": "running", "trouble": "t", "reason": "r", "retry_at": number},
+        {"kind": "pipeline-started", "worker": "w", "lease_until": number},
+        {"kind": "input-delivered", "hostname": "h", "dir_name": "d", "sha256": s.DIGEST, "size": number},
+    ):
+        answer = await call("POST", "/facts", json=[fact | {"job_id": "job-1", "by": "x"}])
+        assert answer.status_code == 400, answer.text
+    assert await house.one() == before
+
+
+async def test_more_pipelines_than_anybody_runs_are_not_asked_for(call):
+    claim = {"worker": "w", "pipelines": ["p"] * 1001}
+    assert (await call("POST", "/claims", json=claim)).status_code == 400
+
+
+async def test_what_the_database_cannot_hold_is_the_askers_fault(house):
+    await house.store.apply([s.created("job-1")])
+    with pytest.raises(BadRequest, match="cannot keep"):
+        await house.store.find(JobQuery(after=2**63))
+    with pytest.raises(BadRequest, match="cannot keep"):
+        await house.store.change("job-1", lambda job: job.evolve(not_before=2**63), "x", "y")

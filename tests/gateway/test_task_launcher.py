@@ -218,3 +218,22 @@ async def test_pipelines_that_registered_are_listed_as_the_contract_lists_them(c
         ("a", "A", "Running"), ("b", "B", "Running"),
     ]  # fmt: skip
     assert {"id", "description"} <= set(listed[0])
+
+
+async def test_of_a_topic_that_is_registered_twice_at_once_the_last_holds(call):
+    both = [{"topic": "t", "name": "first"}, {"topic": "t", "name": "last"}]
+    assert (await call("POST", "/pipelines", {"worker": "w", "pipelines": both})).status_code == 200
+    assert [one["name"] for one in (await call("GET", "/pipelines")).json()] == ["last"]
+
+
+async def test_a_parameter_without_end_is_refused_and_spoils_no_listing(call):
+    body = '{"worker": "w", "pipelines": [{"topic": "t", "name": "n", "parameters": {"a": {"default": 1e999}}}]}'
+    assert (await call("POST", "/pipelines", body)).status_code == 400
+    assert (await call("GET", "/pipelines")).json() == []
+
+
+@pytest.mark.parametrize("duration", ["9" * 400 + "h", "9" * 30 + "s", "2562048h"])
+async def test_a_duration_longer_than_go_has_is_refused_as_go_does(call, duration):
+    answer = await call("POST", "/retry", {"TimeoutDuration": duration})
+    assert answer.status_code == 500
+    assert answer.text.startswith('failed to process request: /api/v1/retry: time: invalid duration "')

@@ -69,12 +69,14 @@ def test_an_enrolled_instrument_sends_and_receives_over_tls(guarded, scope):
 @pytest.mark.system
 @pytest.mark.parametrize("service", GATEWAYS)
 def test_strangers_learn_nothing(guarded, service):
-    for path in ("/api/v1/job", "/metrics", "/api/v2/config", "/api/v1/ready", "/api/v1/task", "/nowhere"):
+    for path in ("/api/v1/job", "/metrics", "/api/v2/config", "/api/v1/task", "/nowhere"):
         answer = guarded.gateway.ask("GET", service, path, headers={"Authorization": "Bearer nonsense"})
         assert answer.status_code == 401, (path, answer.text)
         assert answer.headers["www-authenticate"] == "Bearer"
     health = guarded.gateway.ask("GET", service, "/api/v1/health", headers={"Authorization": ""})
     assert health.json() == {"service": service, "state": "ok", "troubles": {}}
+    ready = guarded.gateway.ask("GET", service, "/api/v1/ready", headers={"Authorization": ""})
+    assert ready.json() == {"service": service, "ready": True, "troubles": {}}
     # And without TLS there is nobody to talk to.
     with pytest.raises(httpx.HTTPError):
         httpx.get(guarded.gateway.url(service).replace("https", "http") + "/api/v1/health")

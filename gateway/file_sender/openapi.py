@@ -1,0 +1,98 @@
+"""The gateway's file sender's routes, described."""
+
+from collections.abc import Mapping
+
+from contracts.models import Job
+from contracts.openapi import (
+    AWAY,
+    FULL,
+    JSON,
+    TEXT,
+    UNREADABLE,
+    Answer,
+    Content,
+    Operation,
+    Operations,
+    Parameter,
+    Schema,
+    empty,
+    error,
+    filled,
+    json,
+    number,
+    read_loosely,
+    words,
+)
+
+NO_JOB: Mapping[int, Answer] = {404: error("There is no such job, or not all of its files.")}
+DIGEST = {"description": "RFC 9530.", "schema": words("^sha-256=:.*:$")}
+FILE: Schema = {
+    "Accept-Ranges": {"required": True, "schema": {"const": "bytes"}},
+    "Last-Modified": {"required": True, "schema": words()},
+    "ETag": {"description": "The content's SHA-256, where it is known.", "schema": words('^"[0-9a-f]{64}"$')},
+    "Repr-Digest": DIGEST,
+    "Content-Digest": DIGEST,
+}
+PART: Schema = {"Content-Range": {"required": True, "schema": words("^bytes ")}}
+RANGE = (
+    Parameter("Range", words(), "One range of bytes (RFC 9110).", place="header"),
+    Parameter("If-Range", words(), "An ETag: where the file has another, all of it is sent.", place="header"),
+    Parameter("Want-Content-Digest", words(), "Content-Digest is wanted for a short range.", place="header"),
+)
+
+
+def operations() -> Operations:
+    """What the gateway's file sender serves."""
+    place = Parameter("place", number(0, 10**6), "The output's place in the job, from 0 on.", "path", required=True)
+    content = Content({}, TEXT, "The file's bytes, whatever they are.")
+    return {
+        "GET /api/v1/transmitFile/{job_id}/{place}": Operation(
+            "An output file",
+            {
+                200: Answer("The whole file.", content, FILE),
+                206: Answer("The range asked for.", content, {**FILE, **PART}),
+                416: Answer("No byte lies in the range.", content, {**FILE, **PART}),
+                **NO_JOB,
+                **UNREADABLE,
+                **AWAY,
+            },
+            (place, *RANGE),
+        ),
+        "POST /api/v1/dataToHandle": Operation(
+            "Look for delivered jobs now",
+            {200: empty("Heard."), **NO_JOB, **UNREADABLE, **AWAY},
+            body=Content(read_loosely(Job, filled("Id")), JSON, "Only its Id is looked at."),
+        ),
+        "POST /api/v1/archiveFile/{job_id}": Operation(
+            "Archive a job whose outputs were fetched",
+            {200: empty("Archived, or it was before."), 500: error("It is not archived, and why."), **NO_JOB, **AWAY},
+        ),
+        **_rejects(),
+        "POST /api/v1/archive/sweep": Operation(
+            "Remove now what is no longer to be kept",
+            {200: json("What was removed, or would be.", {"type": "object"}), **AWAY},
+            (Parameter("dry_run", {"type": "boolean"}),),
+        ),
+        "POST /api/v1/retry": Operation("Look for all work now", {200: empty("Heard.")}),
+    }
+
+
+def _rejects() -> Operations:
+    outside = error("The input lies where nothing may be sent from.")
+    return {
+        "POST /api/v1/reject/{job_id}": Operation(
+            "Keep a job's input among the rejects",
+            {
+                200: empty("Kept, or it was before."),
+                400: outside,
+                500: error("The input is not in the archive."),
+                **NO_JOB,
+                **AWAY,
+                **FULL,
+            },
+        ),
+        "DELETE /api/v1/reject/{job_id}": Operation(
+            "Take a job's input from among the rejects",
+            {200: empty("Gone."), 400: outside, 500: error("It is not among the rejects."), **NO_JOB, **AWAY},
+        ),
+    }

@@ -1,0 +1,34 @@
+"""Every service of the product, wired as in one process, none of them running."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from compose.access import access
+from compose.edge import Peers, edge
+from compose.gateway import gateway
+from compose.pipelines import runner
+from compose.running import in_process
+from compose.settings import Settings
+from contracts.bus.local import LocalBus
+from contracts.hosting import PORTS
+from contracts.ports import Service
+from gateway.mqtt_export.service import MqttExport
+
+
+@asynccontextmanager
+async def all_services(folder: Path) -> AsyncIterator[dict[str, Service]]:
+    """By name. What they keep is in the folder."""
+    settings, bus = Settings(data=folder), LocalBus()
+    async with gateway(access(settings, "all"), bus, PORTS) as centre:
+        receiver, sender = (in_process(centre.services[f"file-{kind}-gateway"]) for kind in ("receiver", "sender"))
+        async with receiver, sender, edge(settings, Peers(centre.jobs, centre.tasks, receiver, sender), bus) as mine:
+            found = [*centre.services.values(), *mine.services(), runner(settings, centre.jobs, centre.tasks, bus)]
+            yield {service.name: service for service in [*found, MqttExport(bus, _Nobody())]}
+
+
+class _Nobody:
+    """Hears nothing: no message is sent by services that do not run."""
+
+    async def publish(self, *_message: object, **_more: object) -> None:
+        raise AssertionError("nothing runs")
