@@ -26,7 +26,10 @@ class Report:
     idle: int = 0
     """faults that were armed and never met their call"""
     files: int = 0
-    recoveries: list[float] = field(default_factory=list)
+    quarantined: int = 0
+    """with a reason, as they must be"""
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+    """seconds until a process that was killed works again, by its name"""
     seconds: float = 0.0
 
 
@@ -65,7 +68,7 @@ class Machine:
                     self._one()
                 self.world.settle()
         finally:
-            self.report.files, self.report.recoveries = self.world.dropped, self.world.recoveries
+            self.report.files, self.report.recoveries = self.world.dropped, {"everything": self.world.recoveries}
             self.report.seconds = time.monotonic() - begun
             self.world.close()
         self.world.remove()
