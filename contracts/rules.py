@@ -26,6 +26,10 @@ MAX_FAILURES = 5
 MAX_ATTEMPTS = 25
 """So many starts of its pipeline, whoever was to blame, and the job goes to quarantine."""
 
+FARTHEST = 15 * 60 * 10**9
+"""ns; longer than the longest pause before a step is tried again. Whatever would have to wait longer waits only
+because a clock was wrong when its time was set, or has been put right since: it is due."""
+
 ON_ITS_WAY = [
     State.CREATED,
     State.SENDING,

@@ -1,4 +1,4 @@
-"""Where HTTP/1.1 messages begin and end in a stream of bytes (RFC 9112), as far as a proxy that breaks them must know."""
+"""Where HTTP/1.1 messages begin and end in a stream of bytes (RFC 9112), as far as a proxy must know."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

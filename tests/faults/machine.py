@@ -23,8 +23,9 @@ class Report:
 
     seed: int
     faults: Counter[str] = field(default_factory=Counter)
-    idle: int = 0
-    """faults that were armed and never met their call"""
+    world: str = "embedded"
+    missed: Counter[str] = field(default_factory=Counter)
+    """faults that never met their call, or found nothing to happen to"""
     files: int = 0
     quarantined: int = 0
     """with a reason, as they must be"""
@@ -80,7 +81,7 @@ class Machine:
         if actions[place]():
             self.report.faults[names[place]] += 1
         else:
-            self.report.idle += 1
+            self.report.missed[names[place]] += 1
         if not self.world.alive():
             self.world.revive()
 

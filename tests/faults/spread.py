@@ -229,7 +229,9 @@ class Spread:
             "registered, never dropped": sorted(jobs.keys() - self.content.keys()),
             "lost": sorted(wanted.keys() - there.keys()),
             "unknown at the edge": sorted(there.keys() - wanted.keys()),
-            "corrupt": sorted(name for name in wanted.keys() & there.keys() if there[name].read_bytes() != wanted[name]),
+            "corrupt": sorted(
+                name for name in wanted.keys() & there.keys() if there[name].read_bytes() != wanted[name]
+            ),
             "in quarantine without a reason": sorted(name for name in held if not jobs[name][0]["Reason"]),
             "in quarantine without need": sorted(
                 f"{name}: {jobs[name][0]['Reason']}" for name in held if not name.startswith((*DOOMED, ASKS))

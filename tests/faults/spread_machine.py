@@ -41,7 +41,7 @@ class SpreadMachine:
     """One world and a seed; the n-th fault of a seed is always the same one."""
 
     def __init__(self, folder: Path, seed: int, bus: str = "redis", command: tuple[str, ...] = ("compose",)) -> None:
-        self.report = Report(seed)
+        self.report = Report(seed, world=f"spread, {bus}")
         self.world = Spread(folder, bus, command)
         self._running: list[tuple[str, Met]] = []
         """What was broken in this round, until it is known whether it touched something."""
@@ -120,7 +120,7 @@ class SpreadMachine:
             if met():
                 self.report.faults[name] += 1
             else:
-                self.report.idle += 1
+                self.report.missed[name] += 1
         self._running.clear()
 
     # -- processes
@@ -227,7 +227,9 @@ class SpreadMachine:
     def _disk(self, rng: random.Random, error: int, kinds: tuple[Call, ...]) -> Met:
         kinds = (rng.choice(kinds),)
         often = Call.WRITE in kinds or Call.READ in kinds
-        fault = Fault(Action.FAIL, kinds, rng.randint(1, 60 if often else 5), error=error, times=rng.choice((1, 1, 2, 5)))
+        fault = Fault(
+            Action.FAIL, kinds, rng.randint(1, 60 if often else 5), error=error, times=rng.choice((1, 1, 2, 5))
+        )
         return self._hit(rng, rng.choice(DISKS), fault)
 
     def _kill_at_call(self, rng: random.Random) -> Met:

@@ -65,7 +65,8 @@ class Supervisor:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._errands.shutdown()
         self._client.close()
 
