@@ -27,10 +27,12 @@ from tests.support.postgres import PostgresServer
 from tests.support.redis_server import RedisServer, free_port
 
 FIRST = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "pipelines")
-SECOND = ("job-repository", "task-launcher")
+SECOND = ("job-repository", "task-launcher", "pipelines")
 """What the second gateway has of its own; it shares database, bus and files with the first."""
 BACK = 90.0
 """Seconds after which everything must have come to its end once nothing is broken any more."""
+LEASE = 5
+"""Seconds that a runner of pipelines holds a job without a sign of life."""
 HERE = Path(__file__).parents[2]
 
 
@@ -64,8 +66,8 @@ class Spread:
             "CYTOBUS_GATEWAY__DATABASE_URL": url.replace(str(self.postgres.port), str(self.base_line.port)),
             "CYTOBUS_GATEWAY__FILES": str(self.files),
             "CYTOBUS_PIPELINES__TOPICS": '["trial"]',
-            "CYTOBUS_PIPELINES__WORKERS": "2",
-            "CYTOBUS_PIPELINES__LEASE_SECONDS": "6",
+            "CYTOBUS_PIPELINES__WORKERS": "1",
+            "CYTOBUS_PIPELINES__LEASE_SECONDS": str(LEASE),
             "CYTOBUS_PIPELINES__TIMEOUT_SECONDS": "2",
             "CYTOBUS_PIPELINES__MEMORY_MB": "1500",
             MODEL: str(self.model.port),

@@ -13,7 +13,7 @@ import psycopg
 from tests.faults.control import CHANGES, Action, Call, Fault, Notices, Role
 from tests.faults.lines import Damage, Line
 from tests.faults.machine import Report
-from tests.faults.spread import Spread
+from tests.faults.spread import LEASE, Spread
 from tests.support.redis_server import RedisServer
 
 ROUND = 16
@@ -40,7 +40,15 @@ def missed() -> bool:
 class SpreadMachine:
     """One world and a seed; the n-th fault of a seed is always the same one."""
 
-    def __init__(self, folder: Path, seed: int, bus: str = "redis", command: tuple[str, ...] = ("compose",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        bus: str = "redis",
+        command: tuple[str, ...] = ("compose",),
+        aimed: tuple[str, ...] = ("",),
+    ) -> None:
+        """``aimed``: only faults whose names begin so."""
         self.report = Report(seed, world=f"spread, {bus}")
         self.world = Spread(folder, bus, command)
         self._running: list[tuple[str, Met]] = []
@@ -81,6 +89,7 @@ class SpreadMachine:
             ("notifications doubled", lambda rng: self._notices(rng, Notices.DOUBLED), 1),
             ("notifications overflowed", lambda rng: self._notices(rng, Notices.OVERFLOWN), 1),
             ("service stands still (SIGSTOP)", self._freeze, 2),
+            ("runner stands still beyond its lease", self._freeze_runner, 0.7),
             ("broker or database stands still (SIGSTOP)", self._freeze_server, 1),
             ("pipeline: poison", lambda rng: self._doomed(rng, "poison"), 0.6),
             ("pipeline: hangs", lambda rng: self._doomed(rng, "hangs"), 0.3),
@@ -88,6 +97,7 @@ class SpreadMachine:
             ("pipeline: takes all memory", lambda rng: self._doomed(rng, "hogs"), 0.5),
             ("model server down", self._no_model, 1),
         ]
+        self._choices = [choice for choice in self._choices if choice[0].startswith(aimed)]
 
     def run(self, faults: int) -> Report:
         """Inject so many faults. Raises ``Lost`` when the promise is broken; the seed tells which faults they were."""
@@ -149,6 +159,16 @@ class SpreadMachine:
         if not instance.alive():
             return missed
         self.world.freeze(instance.pid, 0.5 + 2 * rng.random())
+        return at_once
+
+    def _freeze_runner(self, rng: random.Random) -> Met:
+        """Its jobs are taken over by the other; then it wakes, and believes that they are still its own."""
+        runner = self.world.instances[rng.choice(("pipelines", "pipelines-2"))]
+        if not runner.alive():
+            return missed
+        self.world.drop(rng, 4, "slow")
+        time.sleep(0.7 + rng.random())  # till they are in hand
+        self.world.freeze(runner.pid, LEASE + 2 * rng.random())
         return at_once
 
     def _freeze_server(self, rng: random.Random) -> Met:
@@ -256,10 +276,11 @@ class SpreadMachine:
 
     def _rot(self, rng: random.Random, harm: Callable[[Path, random.Random], None]) -> Met:
         """To a file that lies on the gateway and was not looked at by its pipeline yet."""
-        runner = self.world.instances["pipelines"]
-        if not runner.alive():
+        runners = [self.world.instances[name] for name in ("pipelines", "pipelines-2")]
+        if not all(runner.alive() for runner in runners):
             return missed
-        self.world.freeze(runner.pid, PATIENCE)
+        for runner in runners:
+            self.world.freeze(runner.pid, PATIENCE)
         names = self.world.drop(rng, 2)
         deadline = time.monotonic() + PATIENCE - 1
         found: list[Path] = []

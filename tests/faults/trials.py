@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -52,6 +53,8 @@ def misbehave(name: str) -> None:
     match name.split("-")[0]:
         case "poison":
             raise ValueError("this file is poison")
+        case "slow":
+            time.sleep(1.0)
         case "hangs":
             threading.Event().wait()
         case "aborts":
