@@ -211,7 +211,7 @@ class JobRepository:
             facts = FACTS.validate_json(await web.body_of(request))
         except ValidationError as error:
             raise BadRequest(f"these facts cannot be read: {error}") from None
-        return Response(VERDICTS.dump_json(await self.report(facts), by_alias=True), media_type="application/json")
+        return web.written(VERDICTS.dump_json(await self.report(facts), by_alias=True))
 
     async def on_claim(self, request: Request) -> Response:
         try:

@@ -31,6 +31,8 @@ SECOND = ("job-repository", "task-launcher", "pipelines")
 """What the second gateway has of its own; it shares database, bus and files with the first."""
 BACK = 90.0
 """Seconds after which everything must have come to its end once nothing is broken any more."""
+ACCEPTED = 1
+"""A reviewer's verdict."""
 LEASE = 5
 """Seconds that a runner of pipelines holds a job without a sign of life."""
 HERE = Path(__file__).parents[2]
@@ -56,6 +58,10 @@ class Spread:
         self.supervisor = Supervisor(self.instances)
         self.patience, self._frozen = BACK, set[int]()
         self.quarantined: set[str] = set()
+        self.unreviewed: list[str] = []
+        self.accepted: set[str] = set()
+        """Jobs whose acceptance was answered."""
+        self._client = httpx.Client(timeout=1)
         self.away: set[str] = set()
         """Servers that are stopped now."""
 
@@ -115,6 +121,7 @@ class Spread:
 
     def close(self) -> None:
         self.supervisor.close()
+        self._client.close()
         self.thaw()
         for instance in self.instances.values():
             instance.close()
@@ -142,6 +149,21 @@ class Spread:
             hidden.rename(self.edge.input / name)
             names.append(name)
         return names
+
+    def accept(self, rng: random.Random) -> None:
+        """As a reviewer does, at either gateway: what is answered must not be forgotten, whatever happens next."""
+        if not self.unreviewed:
+            return
+        job_id = self.unreviewed.pop(rng.randrange(len(self.unreviewed)))
+        gateway = self.instances[rng.choice(("job-repository", "job-repository-2"))]
+        try:
+            answer = self._client.put(
+                gateway.url("job-repository") + f"/api/v1/job/{job_id}", json={"Verification": ACCEPTED}
+            )
+        except (httpx.HTTPError, OSError):
+            return
+        if answer.status_code == 200:
+            self.accepted.add(job_id)
 
     def kill(self, name: str) -> None:
         """kill -9 of a service; the supervisor starts it again."""
@@ -216,6 +238,9 @@ class Spread:
             jobs.setdefault(job["InputFile"]["Name"], []).append(job)
         held = {name for name, found in jobs.items() if found[0]["State"] == "quarantined"}
         self.quarantined = held
+        firsts = [found[0] for found in jobs.values()]
+        self.unreviewed = [job["Id"] for job in firsts if job["State"] == "complete" and not job["Verification"]]
+        forgotten = self.accepted & set(self.unreviewed)
         wanted: dict[str, bytes] = {}
         for name, content in self.content.items():
             if name not in held:
@@ -227,6 +252,7 @@ class Spread:
         }
         bad = {
             "not registered": sorted(self.content.keys() - jobs.keys()),
+            "answered and forgotten": sorted(forgotten),
             "registered twice": sorted(name for name, found in jobs.items() if len(found) > 1),
             "registered, never dropped": sorted(jobs.keys() - self.content.keys()),
             "lost": sorted(wanted.keys() - there.keys()),

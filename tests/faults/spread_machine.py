@@ -73,6 +73,7 @@ class SpreadMachine:
             ("requests out of order", lambda rng: self._weather(rng, "late", self._gateway_line(rng)), 2),
             ("bit turned in an upload", lambda rng: self._damage(rng, "flip", upwards=True), 3),
             ("bit turned in a download", lambda rng: self._damage(rng, "flip", upwards=False), 3),
+            ("bit turned anywhere in a message", self._flip_anywhere, 0),
             ("upload loses its end", lambda rng: self._damage(rng, "cut", upwards=True), 2),
             ("download loses its end", lambda rng: self._damage(rng, "cut", upwards=False), 2),
             ("bit turned on the gateway's disk", lambda rng: self._rot(rng, _flip), 2),
@@ -122,6 +123,7 @@ class SpreadMachine:
         names, actions, weights = zip(*self._choices, strict=True)
         place = rng.choices(range(len(names)), weights)[0]
         self.world.drop(rng, rng.randint(0, 2))
+        self.world.accept(rng)
         time.sleep(rng.random() * 0.3)  # the moment is the fault
         self._running.append((names[place], actions[place](rng)))
 
@@ -238,6 +240,14 @@ class SpreadMachine:
         )
         line = self.world.gateway_lines[service]
         damage = Damage(kind, upwards, rng.choice((0, rng.randrange(100), rng.randrange(20_000))), request)
+        line.damages.append(damage)
+        self.world.drop(rng, 2)
+        return lambda: damage not in line.damages
+
+    def _flip_anywhere(self, rng: random.Random) -> Met:
+        """In heads, facts and answers, too."""
+        line = self._gateway_line(rng)
+        damage = Damage("flip", rng.random() < 0.5, rng.randrange(3000), heads=True)
         line.damages.append(damage)
         self.world.drop(rng, 2)
         return lambda: damage not in line.damages
