@@ -26,11 +26,13 @@ test-compose: $(VENV)/ready-test
 
 # Breaks the system some 500 times, by a seed, then with mistakes planted that must be found. Linux with a C compiler.
 faults: $(VENV)/ready-test
-	$(BIN)/python -m tests.faults --machines 2 --faults 250 $(ARGS)
-	$(BIN)/python -m tests.faults --planted all --machines 2 --faults 80
+	$(BIN)/python -m tests.faults --faults 125 $(ARGS)
+	$(BIN)/python -m tests.faults --world spread --faults 125 $(ARGS)
+	$(BIN)/python -m tests.faults --planted all --faults 80
 
 faults-long: $(VENV)/ready-test
-	$(BIN)/python -m tests.faults --machines 2 --faults 10000 $(ARGS)
+	$(BIN)/python -m tests.faults --faults 10000 $(ARGS)
+	$(BIN)/python -m tests.faults --world spread --faults 10000 $(ARGS)
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train
 	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py $(ARGS)

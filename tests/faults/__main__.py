@@ -68,7 +68,9 @@ def found(console: Console, folder: Path, names: list[str], chosen: argparse.Nam
         command = (PLANTED[name], name)
         machine: Machine | SpreadMachine
         if name in planted_spread.PLANTED:
-            machine = SpreadMachine(folder / name, chosen.seed, command=command, aimed=planted_spread.AIMED[name])
+            machine = SpreadMachine(
+                folder / name, chosen.seed, command=command, aimed=planted_spread.AIMED[name], round_of=6
+            )
             machine.world.patience = 45
         else:
             machine = Machine(folder / name, chosen.seed, command)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.control import CHANGES, Action, Call, Fault, Role
+from tests.faults.control import CHANGES, Action, Call, Fault, Notices, Role
 from tests.faults.world import Embedded
 
 PATIENCE = 6.0
 """Seconds that a fault which was armed may wait for its turn."""
+HOUR = 3600
 ROUND = 10
 """Faults between two settlements of the accounts."""
 
@@ -57,6 +58,11 @@ class Machine:
             ("worker's disk full", lambda: self._worker(Action.FAIL, errno.ENOSPC), 2),
             ("bit flipped in what arrives", self._flip, 2),
             ("frozen for a while (SIGSTOP)", self._freeze, 1),
+            ("clock an hour ahead", lambda: self._clock(HOUR), 2),
+            ("clock an hour behind", lambda: self._clock(-HOUR), 2),
+            ("notifications lost", lambda: self._notices(Notices.DROPPED), 1),
+            ("notifications doubled", lambda: self._notices(Notices.DOUBLED), 1),
+            ("notifications overflowed", lambda: self._notices(Notices.OVERFLOWN), 1),
         ]
 
     def run(self, faults: int) -> Report:
@@ -105,6 +111,21 @@ class Machine:
         self.world.drop(2)
         self.world.instance.freeze(self.rng.random() * 2)
         return True
+
+    def _clock(self, seconds: int) -> bool:
+        """Until the accounts are settled, or it is set again."""
+        self.world.control.step_clock(seconds)
+        self.world.drop(self.rng.randint(1, 3))
+        return True
+
+    def _notices(self, notices: Notices) -> bool:
+        control = self.world.control
+        control.disturb(notices, self.rng.randint(1, 20))
+        self.world.drop(3)
+        deadline = time.monotonic() + PATIENCE
+        while not control.disturbed and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return control.disturbed > 0
 
     def _at_call(self, action: Action, kinds: tuple[Call, ...]) -> bool:
         """One kind half of the time, for there are many more writes than renames."""

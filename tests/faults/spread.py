@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from contracts.hosting import PORTS
+from contracts.models import FINAL
 from tests.faults.control import Control
 from tests.faults.lines import Line, Lines
 from tests.faults.supervisor import Supervisor
@@ -226,7 +227,7 @@ class Spread:
             counts = self.repository.counts()
         except httpx.HTTPError:
             return False
-        if set(counts) - {"complete", "quarantined"} or sum(counts.values()) < self.dropped:
+        if set(counts) - FINAL or sum(counts.values()) < self.dropped:
             time.sleep(0.2)
             return False
         return True
@@ -255,6 +256,11 @@ class Spread:
             "answered and forgotten": sorted(forgotten),
             "registered twice": sorted(name for name, found in jobs.items() if len(found) > 1),
             "registered, never dropped": sorted(jobs.keys() - self.content.keys()),
+            "failed": sorted(
+                f"{name}: {found[0]['Reason']}"
+                for name, found in jobs.items()
+                if found[0]["State"] in ("failed", "unmatched")
+            ),
             "lost": sorted(wanted.keys() - there.keys()),
             "unknown at the edge": sorted(there.keys() - wanted.keys()),
             "corrupt": sorted(

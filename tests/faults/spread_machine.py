@@ -47,8 +47,10 @@ class SpreadMachine:
         bus: str = "redis",
         command: tuple[str, ...] = ("compose",),
         aimed: tuple[str, ...] = ("",),
+        round_of: int = ROUND,
     ) -> None:
-        """``aimed``: only faults whose names begin so."""
+        """``aimed``: only faults whose names begin so; ``round_of``: so many between two settlements."""
+        self._round = round_of
         self.report = Report(seed, world=f"spread, {bus}")
         self.world = Spread(folder, bus, command)
         self._running: list[tuple[str, Met]] = []
@@ -73,7 +75,7 @@ class SpreadMachine:
             ("requests out of order", lambda rng: self._weather(rng, "late", self._gateway_line(rng)), 2),
             ("bit turned in an upload", lambda rng: self._damage(rng, "flip", upwards=True), 3),
             ("bit turned in a download", lambda rng: self._damage(rng, "flip", upwards=False), 3),
-            ("bit turned anywhere in a message", self._flip_anywhere, 0),
+            ("bit turned anywhere in a message", self._flip_anywhere, 3),
             ("upload loses its end", lambda rng: self._damage(rng, "cut", upwards=True), 2),
             ("download loses its end", lambda rng: self._damage(rng, "cut", upwards=False), 2),
             ("bit turned on the gateway's disk", lambda rng: self._rot(rng, _flip), 2),
@@ -106,7 +108,7 @@ class SpreadMachine:
         try:
             self.world.start()
             while sum(self.report.faults.values()) < faults:
-                for _ in range(min(ROUND, max(4, faults - sum(self.report.faults.values())))):
+                for _ in range(min(self._round, max(4, faults - sum(self.report.faults.values())))):
                     number += 1
                     self._one(random.Random(f"{self.report.seed}/{number}"))
                 self._count()
@@ -247,7 +249,7 @@ class SpreadMachine:
     def _flip_anywhere(self, rng: random.Random) -> Met:
         """In heads, facts and answers, too."""
         line = self._gateway_line(rng)
-        damage = Damage("flip", rng.random() < 0.5, rng.randrange(3000), heads=True)
+        damage = Damage("flip", rng.random() < 0.5, rng.randrange(1500), heads=True)
         line.damages.append(damage)
         self.world.drop(rng, 2)
         return lambda: damage not in line.damages

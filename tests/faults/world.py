@@ -66,6 +66,7 @@ class Embedded:
             CYTOBUS_PIPELINES__TOPICS='["only-file"]',
             CYTOBUS_PIPELINES__WORKERS="1",
             CYTOBUS_EDGE__SETTLE_SECONDS="0.5",
+            CYTOBUS_EDGE__RESCAN_SECONDS="3",
             **self.control.environment(self.data, self.shadow),
         )
         self.dropped, self.patience = 0, BACK
@@ -124,6 +125,7 @@ class Embedded:
     def settle(self) -> None:
         """Nothing is broken any more: all must come back by itself. Raises ``Lost``."""
         self.control.disarm()
+        self.control.step_clock(0)
         if not self.alive():
             self.revive()
         wait_for(lambda: not self.alive() or (self.finished() and self._idle()), self.patience, self._story)
