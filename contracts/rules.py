@@ -202,17 +202,18 @@ def _requested(job: Job, fact: ev.PipelineRequested, at: int) -> Job:
 
 
 def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
+    until = at + int(fact.seconds * 1e9) if fact.seconds else fact.lease_until
     if job.lease_holder and job.lease_holder != fact.worker and job.lease_until > at:
         raise Conflict(f"job {job.id} is being worked on by {job.lease_holder}")
-    if fact.lease_until <= at:
+    if until <= at:
         return job  # it comes so late that nothing is left of the lease
     again = job.lease_holder == fact.worker and job.lease_until > at
     if again:
-        return job.evolve(lease_until=max(job.lease_until, fact.lease_until))
+        return job.evolve(lease_until=max(job.lease_until, until))
     if job.attempts >= MAX_ATTEMPTS:
         reason = f"its pipeline was started {job.attempts} times and never finished"
         return gave_up(job, State.QUARANTINED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
-    return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1)
+    return job.evolve(lease_holder=fact.worker, lease_until=until, attempts=job.attempts + 1)
 
 
 def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:
