@@ -103,7 +103,8 @@ def show(console: Console, reports: list[Report]) -> None:
     table.add_row("files in", *(str(report.files) for report in reports))
     table.add_row("returned", *(str(report.files - report.quarantined) for report in reports))
     table.add_row("in quarantine, with a reason", *(str(report.quarantined) for report in reports))
-    table.add_row("lost / corrupt / duplicated", *("0 / 0 / 0" for _ in reports))
+    for what in dict.fromkeys(what for report in reports for what in report.audit):
+        table.add_row(what, *(str(report.audit.get(what, "")) for report in reports))
     table.add_row("seconds", *(f"{report.seconds:.0f}" for report in reports))
     console.print(table)
     console.print(recovered(reports))

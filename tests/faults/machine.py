@@ -28,6 +28,8 @@ class Report:
     missed: Counter[str] = field(default_factory=Counter)
     """faults that never met their call, or found nothing to happen to"""
     files: int = 0
+    audit: dict[str, int] = field(default_factory=dict)
+    """lost, corrupt and so on, by the last look at the accounts"""
     quarantined: int = 0
     """with a reason, as they must be"""
     recoveries: dict[str, list[float]] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Machine:
                 self.world.settle()
         finally:
             self.report.files, self.report.recoveries = self.world.dropped, {"everything": self.world.recoveries}
+            self.report.audit = self.world.audit
             self.report.seconds = time.monotonic() - begun
             self.world.close()
         self.world.remove()

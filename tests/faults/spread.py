@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import socketserver
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,17 +13,19 @@ from typing import Any
 import httpx
 
 from contracts.hosting import PORTS
-from contracts.models import FINAL
+from contracts.models import FINAL, State
+from tests.faults.audit import audit
 from tests.faults.control import Control
 from tests.faults.lines import Line, Lines
+from tests.faults.model_server import ModelServer
 from tests.faults.supervisor import Supervisor
-from tests.faults.trials import ASKS, DOOMED, MODEL, expected, install
+from tests.faults.trials import MODEL, install
 from tests.faults.world import Lost, wait_for
 from tests.support.fleet import free_offset
 from tests.support.instance import Instance
 from tests.support.mosquitto import Mosquitto
 from tests.support.postgres import PostgresServer
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.redis_server import RedisServer
 
 FIRST = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "pipelines")
 SECOND = ("job-repository", "task-launcher", "pipelines")
@@ -59,6 +59,8 @@ class Spread:
         self.supervisor = Supervisor(self.instances)
         self.patience, self._frozen = BACK, set[int]()
         self.quarantined: set[str] = set()
+        self.audit: dict[str, int] = {}
+        """What the last look at the accounts has found, by kind."""
         self.unreviewed: list[str] = []
         self.accepted: set[str] = set()
         """Jobs whose acceptance was answered."""
@@ -232,49 +234,15 @@ class Spread:
             return False
         return True
 
-    def faulty(self) -> dict[str, Any]:
+    def faulty(self) -> dict[str, list[str]]:
         """What is lost, corrupt, unknown, or there more than once. Empty when every account is even."""
-        jobs: dict[str, list[dict[str, Any]]] = {}
-        for job in self.repository.jobs():
-            jobs.setdefault(job["InputFile"]["Name"], []).append(job)
-        held = {name for name, found in jobs.items() if found[0]["State"] == "quarantined"}
-        self.quarantined = held
-        firsts = [found[0] for found in jobs.values()]
-        self.unreviewed = [job["Id"] for job in firsts if job["State"] == "complete" and not job["Verification"]]
-        forgotten = self.accepted & set(self.unreviewed)
-        wanted: dict[str, bytes] = {}
-        for name, content in self.content.items():
-            if name not in held:
-                wanted |= expected(name, content)
-        there = {
-            str(path.relative_to(self.edge.output)): path
-            for path in self.edge.output.rglob("*")
-            if path.is_file() and ".parts" not in path.parts
-        }
-        bad = {
-            "not registered": sorted(self.content.keys() - jobs.keys()),
-            "answered and forgotten": sorted(forgotten),
-            "registered twice": sorted(name for name, found in jobs.items() if len(found) > 1),
-            "registered, never dropped": sorted(jobs.keys() - self.content.keys()),
-            "failed": sorted(
-                f"{name}: {found[0]['Reason']}"
-                for name, found in jobs.items()
-                if found[0]["State"] in ("failed", "unmatched")
-            ),
-            "lost": sorted(wanted.keys() - there.keys()),
-            "unknown at the edge": sorted(there.keys() - wanted.keys()),
-            "corrupt": sorted(
-                name for name in wanted.keys() & there.keys() if there[name].read_bytes() != wanted[name]
-            ),
-            "in quarantine without a reason": sorted(name for name in held if not jobs[name][0]["Reason"]),
-            "in quarantine without need": sorted(
-                f"{name}: {jobs[name][0]['Reason']}" for name in held if not name.startswith((*DOOMED, ASKS))
-            ),
-            "came back, though doomed": sorted(
-                name for name in self.content if name.startswith(DOOMED) and name not in held
-            ),
-        }
-        return {what: names for what, names in bad.items() if names}
+        jobs = self.repository.jobs()
+        self.quarantined = {job["InputFile"]["Name"] for job in jobs if job["State"] == State.QUARANTINED}
+        self.unreviewed = [job["Id"] for job in jobs if job["State"] == State.COMPLETE and not job["Verification"]]
+        found = audit(self.content, jobs, self.edge.output)
+        found["answered and forgotten"] = sorted(self.accepted & set(self.unreviewed))
+        self.audit = {what: len(names) for what, names in found.items()}
+        return {what: names for what, names in found.items() if names}
 
     def _story(self) -> str:
         try:
@@ -295,31 +263,3 @@ class Spread:
 
 def _end_of(log: Path) -> str:
     return "\n".join(line[:300] for line in log.read_text(errors="replace").splitlines()[-8:])
-
-
-class _Answer(socketserver.BaseRequestHandler):
-    def handle(self) -> None:
-        if self.server.is_up:  # type: ignore[attr-defined]
-            self.request.sendall(b"model")
-
-
-class ModelServer:
-    """A tiny model server, which is down at times."""
-
-    def __init__(self) -> None:
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", free_port()), _Answer)
-        self._server.daemon_threads = True
-        self.port = int(self._server.server_address[1])
-        self.up()
-        threading.Thread(target=self._server.serve_forever, name="model server", daemon=True).start()
-
-    def up(self) -> None:
-        self._server.is_up = True  # type: ignore[attr-defined]
-
-    def down(self) -> None:
-        """It hangs up on everybody."""
-        self._server.is_up = False  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()

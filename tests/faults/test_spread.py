@@ -1,6 +1,7 @@
 """The parts of the spread world's fault machine do what they say, and a short run finds the promise kept."""
 
 import contextlib
+import shutil
 import socket
 import threading
 import time
@@ -8,11 +9,13 @@ import time
 import httpx
 import pytest
 
+from tests.faults.audit import audit
 from tests.faults.control import Control, Notices, why_not
 from tests.faults.framing import Framing
 from tests.faults.lines import Damage, Lines
 from tests.faults.spread_machine import SpreadMachine
 from tests.faults.test_faults import run
+from tests.faults.trials import expected
 
 POST = b"POST /x HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -131,6 +134,37 @@ def test_nothing_gets_through_while_a_line_is_dark(line):
     assert say(line) == b"hello"
     assert time.monotonic() - begun >= 0.5
     assert line.met["dark"]
+
+
+def job(name: str, state: str = "complete", reason: str = "") -> dict:
+    return {"InputFile": {"Name": name}, "State": state, "Reason": reason}
+
+
+@pytest.mark.parametrize(("jobs", "harm", "found"), [
+    ([job("a.dat")], None, set()),
+    ([job("a.dat")], lambda out: (out / "a-sum.txt").unlink(), {"lost: no result"}),
+    ([job("a.dat")], lambda out: (out / "a-sum.txt").write_bytes(b"?"), {"corrupt"}),
+    ([job("a.dat")], lambda out: (out / "a-sum (1).txt").touch(), {"duplicated: unknown results"}),
+    ([job("a.dat")] * 2, None, {"duplicated: registered twice"}),
+    ([job("a.dat"), job("b.dat")], None, {"registered, never dropped"}),
+    ([], None, {"lost: not registered"}),
+    ([job("a.dat", "failed")], None, {"failed"}),
+    ([job("a.dat", "quarantined", "no")], shutil.rmtree, {"in quarantine without need"}),
+])  # fmt: skip
+def test_the_accounts_name_what_is_wrong(tmp_path, jobs, harm, found):
+    for name, content in expected("a.dat", b"abc").items():
+        (tmp_path / name).write_bytes(content)
+    if harm is not None:
+        harm(tmp_path)
+    assert {what for what, names in audit({"a.dat": b"abc"}, jobs, tmp_path).items() if names} == found
+
+
+def test_the_doomed_must_lie_in_quarantine_with_a_reason(tmp_path):
+    content = {"poison-1.dat": b"abc"}
+    held = audit(content, [job("poison-1.dat", "quarantined", "no")], tmp_path)
+    assert not any(held.values())
+    assert audit(content, [job("poison-1.dat", "quarantined")], tmp_path)["in quarantine without a reason"]
+    assert audit(content, [job("poison-1.dat")], tmp_path)["came back, though doomed"]
 
 
 @pytest.fixture

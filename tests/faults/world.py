@@ -71,6 +71,8 @@ class Embedded:
         )
         self.dropped, self.patience = 0, BACK
         self.recoveries: list[float] = []
+        self.audit: dict[str, int] = {}
+        """What the last look at the accounts has found, by kind."""
 
     def start(self) -> None:
         """For the first time."""
@@ -134,7 +136,9 @@ class Embedded:
                 raise Lost(f"it ended by itself, with {self.instance.exit_code}:\n{self._story()}")
             self.settle()  # the last fault had its effect a moment later
             return
-        bad = {what: names for what, names in self.accounts.faulty(self.instance.output).items() if names}
+        found = self.accounts.faulty(self.instance.output)
+        self.audit = {what: len(names) for what, names in found.items()}
+        bad = {what: names for what, names in found.items() if names}
         jobs = self.instance.jobs()
         by_name = {}
         for job in jobs:
