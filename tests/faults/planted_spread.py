@@ -104,7 +104,7 @@ PLANTED: dict[str, Callable[[], None]] = {
 AIMED: dict[str, tuple[str, ...]] = {
     "answer-before-commit": ("kill -9: job-repository", "PostgreSQL", "line cut: database"),
     "created-twice": ("requests said twice",),
-    "delivered-twice": ("bit turned anywhere", "line cut: edge", "kill -9 at a call"),
+    "delivered-twice": ("kill -9 as a result", "line cut: edge"),
     "no-fencing": ("runner stands still",),
     "no-digest-after-download": ("bit turned in a download",),
     "bus-trusted": ("broker", "kill -9: the broker"),

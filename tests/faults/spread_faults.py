@@ -46,6 +46,7 @@ class Faults:
             ("kill -9: the broker", lambda rng: self._broker(rng.random() / 2), 2),
             ("kill -9: a process of PostgreSQL", self._kill_backend, 1),
             ("kill -9 at a call", self._kill_at_call, 3),
+            ("kill -9 as a result is put down", self._kill_at_result, 1),
             ("broker loses everything", self._broker_forgets, 2),
             ("broker away for seconds", lambda rng: self._broker(1 + 2 * rng.random()), 1),
             ("PostgreSQL stopped at once (immediate)", self._stop_base, 1.5),
@@ -220,6 +221,11 @@ class Faults:
             kinds = (Call.WRITE,)
         fault = Fault(action, kinds, rng.randint(1, 60 if Call.WRITE in kinds else 6))
         return self._hit(rng, rng.choice(DISKS), fault)
+
+    def _kill_at_result(self, rng: random.Random) -> Met:
+        """It lies in its place, but nobody was told."""
+        kinds = (Call.LINK, Call.UNLINK, Call.SYNC_FOLDER)
+        return self._hit(rng, "edge", Fault(Action.KILL_AFTER, kinds, rng.randint(1, 4), only="/edge/output/"))
 
     def _worker_disk(self, rng: random.Random) -> Met:
         fault = Fault(Action.FAIL, WRITES, rng.randint(1, 6), (Role.WORKER,), errno.ENOSPC)
