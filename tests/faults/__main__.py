@@ -46,7 +46,8 @@ def main() -> int:
         with ThreadPoolExecutor(chosen.machines) as threads:
             reports = list(threads.map(lambda make: make().run(chosen.faults), machines(folder, chosen)))
     except Lost as error:
-        console.print(f"[red]broken[/red], see {folder}: {error}", markup=True)
+        console.print(f"[red]broken[/red], see {folder}:")
+        console.print(str(error), markup=False)
         return 1
     show(console, reports)
     return 0
@@ -105,6 +106,7 @@ def show(console: Console, reports: list[Report]) -> None:
     table.add_row("in quarantine, with a reason", *(str(report.quarantined) for report in reports))
     for what in dict.fromkeys(what for report in reports for what in report.audit):
         table.add_row(what, *(str(report.audit.get(what, "")) for report in reports))
+    table.add_row("processes that ended by themselves", *(str(report.ended) for report in reports))
     table.add_row("seconds", *(f"{report.seconds:.0f}" for report in reports))
     console.print(table)
     console.print(recovered(reports))

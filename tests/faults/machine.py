@@ -34,6 +34,8 @@ class Report:
     """with a reason, as they must be"""
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     """seconds until a process that was killed works again, by its name"""
+    ended: int = 0
+    """processes that ended otherwise than by a kill -9, and were started again"""
     seconds: float = 0.0
 
 

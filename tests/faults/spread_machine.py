@@ -47,6 +47,7 @@ class SpreadMachine:
         finally:
             self.report.files, self.report.recoveries = self.world.dropped, self.world.supervisor.recoveries
             self.report.audit = self.world.audit
+            self.report.ended = self.world.supervisor.ended.total()
             self.report.quarantined = len(self.world.quarantined)
             self.report.seconds = time.monotonic() - begun
             self.world.close()
@@ -57,7 +58,7 @@ class SpreadMachine:
         names, actions, weights = zip(*self._choices, strict=True)
         place = rng.choices(range(len(names)), weights)[0]
         self.world.drop(rng, rng.randint(0, 2))
-        self.world.accept(rng)
+        self.world.accept(random.Random(rng.random()))
         time.sleep(rng.random() * 0.3)  # the moment is the fault
         self._running.append((names[place], actions[place](rng)))
 
