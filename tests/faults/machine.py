@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults.control import CHANGES, Action, Call, Fault, Notices, Role
 from tests.faults.world import Embedded
 
-PATIENCE = 6.0
+PATIENCE = 3.0
 """Seconds that a fault which was armed may wait for its turn."""
 HOUR = 3600
 ROUND = 10
