@@ -33,11 +33,13 @@ fuzz: $(VENV)/ready-test servers
 
 # Breaks the system some 500 times, by a seed, then with mistakes planted that must be found. Linux with a C compiler.
 faults: $(VENV)/ready-test
-	$(BIN)/python -m tests.faults --machines 2 --faults 250 $(ARGS)
-	$(BIN)/python -m tests.faults --planted all --machines 2 --faults 80
+	$(BIN)/python -m tests.faults --faults 125 $(ARGS)
+	$(BIN)/python -m tests.faults --world spread --faults 125 $(ARGS)
+	$(BIN)/python -m tests.faults --planted all --faults 80
 
 faults-long: $(VENV)/ready-test
-	$(BIN)/python -m tests.faults --machines 2 --faults 10000 $(ARGS)
+	$(BIN)/python -m tests.faults --faults 10000 $(ARGS)
+	$(BIN)/python -m tests.faults --world spread --faults 10000 $(ARGS)
 
 # What goes into the images, with the hash of each file; anew with newer versions: make lock.
 lock: $(VENV)/ready-test

@@ -1,5 +1,6 @@
 """Our services' calls to each other over HTTP: the job and task repositories from elsewhere."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -7,11 +8,12 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from contracts.errors import Away, error_of, told_after
+from contracts.errors import Away, Unavailable, error_of, told_after
 from contracts.events import FACTS, VERDICTS, Fact, Verdict
 from contracts.listing import params_of
 from contracts.models import Job
 from contracts.ports import JobQuery, Page
+from contracts.ranges import arrived, digest_of
 
 JOBS = TypeAdapter(list[Job])
 COUNTS = TypeAdapter(dict[str, int])
@@ -21,12 +23,19 @@ AWAY = (502, 503, 504)
 
 
 async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> httpx.Response:
-    """A request whose failure is one of our errors: ``Away`` when nobody answers."""
+    """A request whose failure is one of our errors: ``Away`` when nobody answers, ``Unavailable`` when the answer came
+    damaged. Where no TLS watches over the line, digests of request and answer do (RFC 9530)."""
+    if "json" in options:
+        options["content"] = json.dumps(options.pop("json")).encode()
+    if body := options.get("content"):
+        options["headers"] = {"Content-Digest": digest_of(body), "Content-Type": "application/json"}
     try:
         response = await client.request(method, path, **options)
     except httpx.HTTPError as error:
         where = f"{str(client.base_url).rstrip('/')}{path}"
         raise Away(f"{method} {where}: {error or type(error).__name__}") from None
+    if not arrived(response.content, response.headers.get("content-digest", "")):
+        raise Unavailable(f"the answer to {method} {path} came damaged")
     if response.status_code >= 400:
         words = response.text.strip() or f"{method} {path}: {response.status_code}"
         after = told_after(response.headers)

@@ -96,6 +96,8 @@ class PipelineStarted(Reported):
     kind: Literal["pipeline-started"] = "pipeline-started"
     worker: str
     lease_until: Count
+    seconds: float = Field(default=0.0, ge=0)
+    """The lease from the repository's own present on; then ``lease_until``, by the worker's clock, does not matter."""
 
 
 class PipelineReported(Reported):

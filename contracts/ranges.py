@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import re
 
 from contracts.transfer import Unsatisfiable
@@ -45,6 +46,17 @@ def parse_content_range(text: str) -> tuple[int, int, int | None] | None:
 def format_digest(sha256: str) -> str:
     """``Repr-Digest`` or ``Content-Digest`` of a SHA-256 in hexadecimal."""
     return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
+
+
+def digest_of(body: bytes) -> str:
+    """``Content-Digest`` of a body."""
+    return format_digest(hashlib.sha256(body).hexdigest())
+
+
+def arrived(body: bytes, told: str) -> bool:
+    """Whether a body is the one that its ``Content-Digest`` was made of; True when none was told that we can read."""
+    wanted = parse_digest(told)
+    return not wanted or hashlib.sha256(body).hexdigest() == wanted
 
 
 def parse_digest(text: str) -> str:

@@ -22,6 +22,10 @@ from contracts.models import (
 from contracts.operations import applied, cancelled, released, restorable, restored, retried
 from contracts.states import ENDED, MAX_ATTEMPTS, MAX_FAILURES, RANK, WORDS, enter, gave_up
 
+FARTHEST = 15 * 60 * 10**9
+"""ns; longer than the longest pause before a step is tried again. Whatever would have to wait longer waits only
+because a clock was wrong when its time was set, or has been put right since: it is due."""
+
 NEEDS: dict[type[ev.Reported], tuple[State, ...]] = {
     ev.TransferStarted: (State.CREATED,),
     ev.JobUnmatched: (State.CREATED, State.RECEIVED),
@@ -123,18 +127,19 @@ def _requested(job: Job, fact: ev.PipelineRequested, at: int) -> Job:
 
 
 def _started(job: Job, fact: ev.PipelineStarted, at: int) -> Job:
+    until = at + int(fact.seconds * 1e9) if fact.seconds else fact.lease_until
     if job.lease_holder and job.lease_holder != fact.worker and job.lease_until > at:
         raise Conflict(f"job {job.id} is being worked on by {job.lease_holder}")
-    if fact.lease_until <= at:
+    if until <= at:
         return job  # it comes so late that nothing is left of the lease
     again = job.lease_holder == fact.worker and job.lease_until > at
     if again:
-        return job.evolve(lease_until=max(job.lease_until, fact.lease_until))
+        return job.evolve(lease_until=max(job.lease_until, until))
     if job.attempts - job.spared >= MAX_ATTEMPTS:
         reason = f"its pipeline was started {job.attempts - job.spared} times and never finished"
         return gave_up(job, State.QUARANTINED, Trouble.PIPELINE, reason, Owner.TASK_LAUNCHER)
     reason = job.reason if job.failures else ""  # what it waited for is there
-    return job.evolve(lease_holder=fact.worker, lease_until=fact.lease_until, attempts=job.attempts + 1, reason=reason)
+    return job.evolve(lease_holder=fact.worker, lease_until=until, attempts=job.attempts + 1, reason=reason)
 
 
 def _reported(job: Job, fact: ev.PipelineReported, _at: int) -> Job:

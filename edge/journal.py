@@ -10,6 +10,7 @@ from sqlite3 import Connection
 
 from contracts.desk import pause_after
 from contracts.ports import Clock
+from contracts.rules import FARTHEST
 from edge.database import Database
 from edge.rows import NEVER, SECOND, FileState, Row, Sighting, Step
 
@@ -113,7 +114,9 @@ class Journal:
 
     async def waiting(self, state: FileState, limit: int) -> list[Row]:
         """Rows in a state whose back-off is over, oldest first."""
-        return await self._rows("state = ? AND not_before <= ? ORDER BY id LIMIT ?", state, self._clock(), limit)
+        now = self._clock()
+        due = "(not_before <= ? OR not_before > ? AND not_before < ?)"
+        return await self._rows(f"state = ? AND {due} ORDER BY id LIMIT ?", state, now, now + FARTHEST, NEVER, limit)
 
     async def page(self, state: FileState, limit: int, after: int = 0) -> list[Row]:
         """Rows in a state, oldest first, from the row after ``after`` on."""

@@ -209,7 +209,7 @@ class Runner:
         while True:
             await asyncio.sleep(self._lease / 3)
             until = self._clock() + int(self._lease * 1e9)
-            fact = PipelineStarted(job_id=job.id, by=BY, worker=self._worker, lease_until=until)
+            fact = PipelineStarted(job_id=job.id, by=BY, worker=self._worker, lease_until=until, seconds=self._lease)
             try:
                 (verdict,) = await self._jobs.report([fact])
             except AppError as error:

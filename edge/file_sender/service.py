@@ -127,6 +127,9 @@ class FileSender:
         except AppError as error:
             if error.retry:
                 raise
+            if not row.tries:  # a bad line may have damaged what was asked: a refusal is believed the second time
+                await self._register_again(row, error)
+                return
             await self._give_up(row, "refused", str(error))
         else:
             self._failures = 0

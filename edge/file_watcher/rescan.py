@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from contracts.condition import Condition
 from contracts.errors import AppError, Unavailable
 from contracts.ports import Clock
+from contracts.rules import FARTHEST
 from edge.file_watcher.events import Hints
 from edge.file_watcher.looking import Entry, Place, folders_below
 from edge.file_watcher.settings import WatchSettings
 from edge.journal import Journal
-from edge.rows import FileState, Row
+from edge.rows import NEVER, FileState, Row
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def _news(row: Row | None, entry: Entry, now: int) -> bool:
     """Whether a file in a listing is new, changed, or held and to be tried again."""
     if row is None or row.signature != entry.signature:
         return True
-    return row.state == FileState.HELD and row.not_before <= now
+    return row.state == FileState.HELD and (row.not_before <= now or now + FARTHEST < row.not_before < NEVER)
 
 
 def _vanished(rows: list[Row]) -> list[Place]:

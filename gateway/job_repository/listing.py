@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from contracts.ports import JobQuery
+from contracts.rules import FARTHEST
 from gateway import database as db
 
 J = db.job.c
@@ -24,6 +25,11 @@ def listing(query: JobQuery, dialect: str) -> sa.Select[Any]:
         chosen = sa.select(J.seq).where(*where, named).order_by(order).limit(query.limit + 1)
         where = [J.seq.in_(chosen)]
     return sa.select(J.seq, J.doc).where(*where).order_by(order).limit(query.limit + 1)
+
+
+def is_due(now: int) -> sa.ColumnElement[bool]:
+    """Jobs whose pause is over, and those whose time was set by a clock that was wrong."""
+    return (J.not_before <= now) | (J.not_before > now + FARTHEST)
 
 
 def _plain(text: str) -> str:
@@ -47,7 +53,7 @@ def _conditions(query: JobQuery) -> list[sa.ColumnElement[bool]]:
     if query.updated_since is not None:
         found.append(J.last_updated >= query.updated_since)
     if query.due_at is not None:
-        found.append(J.not_before <= query.due_at)
+        found.append(is_due(query.due_at))
     if query.kept_until is not None:
         found.append((J.kept_since > 0) & (J.kept_since <= query.kept_until))
     if query.lease_over_at is not None:

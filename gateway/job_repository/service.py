@@ -266,7 +266,7 @@ class JobRepository:
             raise BadRequest(f"these facts cannot be read: {error}") from None
         if (edge := edge_of(request)) is not None:
             check_edge(edge, facts, await self._store.hosts({fact.job_id for fact in facts}))
-        return Response(VERDICTS.dump_json(await self.report(facts), by_alias=True), media_type="application/json")
+        return web.written(VERDICTS.dump_json(await self.report(facts), by_alias=True))
 
     async def on_claim(self, request: Request) -> Response:
         try:

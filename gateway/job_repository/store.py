@@ -14,7 +14,7 @@ from contracts.models import FINAL, Files, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
-from gateway.job_repository.listing import listing
+from gateway.job_repository.listing import is_due, listing
 from gateway.reader import Reader
 from gateway.writer import Writer
 
@@ -98,7 +98,7 @@ class JobStore:
         def work(tx: sa.Connection) -> list[Told]:
             now = self._clock()
             free = (J.lease_holder == "") | (J.lease_until <= now)
-            mine = (J.state == State.RUNNING) & J.pipeline.in_(pipelines) & (J.not_before <= now) & free
+            mine = (J.state == State.RUNNING) & J.pipeline.in_(pipelines) & is_due(now) & free
             chosen = sa.select(J.id).where(mine).order_by(J.seq).limit(limit).with_for_update(skip_locked=True)
             until = now + int(seconds * 1e9)
             facts: list[Fact] = [

@@ -27,6 +27,7 @@ from contracts.models import Job, State, Task
 from contracts.ports import JobQuery
 from tests.support import stories as s
 from tests.support.house import house_in
+from tests.support.proxy import Fault, proxied
 from tests.support.serving import listening
 
 
@@ -61,6 +62,22 @@ async def test_facts_are_told_in_order_and_each_gets_its_verdict(jobs):
     assert verdicts[0].job.id == "a"
     assert verdicts[-1].job == await jobs.get("b")
     assert await jobs.report([]) == []
+
+
+@pytest.mark.parametrize("upwards", [True, False])
+async def test_a_bit_that_turns_in_a_fact_or_a_verdict_is_noticed(house, upwards):
+    job_id = "x" * 2000  # somewhere in it the bit turns
+    async with (
+        listening(house.jobs) as port,
+        proxied(port, [Fault("flip", 1000, upwards)]) as proxy,
+        httpx.AsyncClient(base_url=proxy.url) as client,
+    ):
+        with pytest.raises(Unavailable, match="came damaged"):
+            await HttpJobs(client).report([s.created(job_id)])
+        (verdict,) = await HttpJobs(client).report([s.created(job_id)])
+    assert proxy.struck == 1
+    assert verdict.job.id == job_id
+    assert [job.id for job in (await house.store.find(JobQuery())).jobs] == [job_id]
 
 
 async def test_messages_ride_with_their_facts(jobs, house):

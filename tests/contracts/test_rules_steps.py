@@ -123,6 +123,16 @@ def test_a_lease_that_is_prolonged_counts_no_attempt_but_one_that_was_lost_does(
     assert advance(kept, s.started(until=NOW + 300), NOW + 100).attempts == 2
 
 
+@pytest.mark.parametrize("wrong", [-3600, 3600])
+def test_a_lease_does_not_hang_on_the_workers_clock(wrong):
+    second = 10**9
+    sign = s.started(until=NOW + wrong * second).model_copy(update={"seconds": 60.0})
+    mine = advance(REACHED["running"], sign, NOW)
+    assert mine.lease_until == NOW + 60 * second
+    kept = advance(mine, sign, NOW + 30 * second)
+    assert (kept.lease_until, kept.attempts) == (NOW + 90 * second, 1)
+
+
 def test_a_sign_of_life_that_was_overtaken_shortens_no_lease_and_one_that_is_too_late_starts_none():
     mine = advance(REACHED["running"], s.started(until=NOW + 60), NOW)
     assert advance(mine, s.started(until=NOW + 40), NOW) is mine

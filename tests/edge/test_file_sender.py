@@ -114,6 +114,30 @@ async def test_a_job_that_the_gateway_does_not_know_is_registered_again(journal,
         await in_state(journal, row, "hashed")
 
 
+async def test_a_refusal_is_believed_the_second_time(journal, jobs, gateway, inbox):
+    class Damaging(httpx.AsyncBaseTransport):
+        inner = httpx.ASGITransport(gateway)
+        bad = 1
+
+        async def handle_async_request(self, request):
+            if self.bad:
+                self.bad -= 1
+                request.headers["Upload-Metadata"] = "filename IQ=="  # not what was asked
+            return await self.inner.handle_async_request(request)
+
+    line = Damaging()
+    row = await registered(journal, jobs, inbox, "a.tif")
+    async with httpx.AsyncClient(transport=line, base_url="http://gateway") as client:
+        sender = FileSender(journal, jobs, client, time.time_ns, every=0.05)
+        async with sender.running():
+            await in_state(journal, row, "hashed")
+            assert jobs.jobs[row.job_id].state is State.SENDING
+            line.bad = 9
+            await journal.step([Step(row.id, FileState.HASHED, FileState.REGISTERED)])
+            await in_state(journal, row, "done", "refused")
+    assert "jobid" in jobs.jobs[row.job_id].reason
+
+
 async def test_a_gateway_that_is_away_is_waited_for(journal, jobs, gateway, inbox):
     class Door(httpx.AsyncBaseTransport):
         inner = httpx.ASGITransport(gateway)

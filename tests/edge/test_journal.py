@@ -78,6 +78,17 @@ async def test_a_held_file_waits_for_a_change_or_its_time(journal):
     assert (taken.id, taken.state) == (empty.id, FileState.FOUND)
 
 
+async def test_a_pause_that_was_set_by_a_wrong_clock_is_not_waited_for(tmp_path):
+    ahead = [3600 * 10**9]
+    journal = Journal(tmp_path / "journal.db", lambda: time.time_ns() + ahead[0])
+    async with journal.running():
+        (row,) = await journal.sight([sighting("b", hold="unreadable", retry=True)])
+        await journal.sight([sighting("a", hold="empty")])
+        assert await journal.waiting(FileState.HELD, 10) == []
+        ahead[0] = 0
+        assert [one.id for one in await journal.waiting(FileState.HELD, 10)] == [row.id]
+
+
 async def test_a_step_is_taken_once(journal):
     (row,) = await journal.sight([sighting()])
     step = Step(row.id, FileState.FOUND, FileState.HASHED, job_id="j", sha256="s")

@@ -1,55 +1,80 @@
-"""``python -m tests.faults``: so many faults by a seed, and a table of what was broken and what came of it."""
+"""``python -m tests.faults``: so many faults by a seed, and tables of what was broken and what came of it."""
 
 import argparse
 import random
-import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.faults import planted, planted_spread
 from tests.faults.machine import Machine, Report
-from tests.faults.planted import PLANTED
+from tests.faults.spread_machine import SpreadMachine
 from tests.faults.world import Lost
+
+MODULES = (planted, planted_spread)
+PLANTED = {name: module.__name__ for module in MODULES for name in module.PLANTED}
+"""Mistake -> the module that runs cytobus with it."""
 
 
 def main() -> int:
     """0 when the promise was kept."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--world", choices=["embedded", "spread"], default="embedded")
+    parser.add_argument(
+        "--bus", action="append", choices=["redis", "mqtt"], help="of the spread world; may be repeated"
+    )
     parser.add_argument("--faults", type=int, default=250, help="how many, in each of the machines")
     parser.add_argument("--machines", type=int, default=2, help="at once")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--planted", choices=["all", *PLANTED], help="run with a mistake, which must be found")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cytobus-faults-"))
-    console = Console(width=100)
+    console = Console(width=110)
     console.print(f"seed {chosen.seed}")
 
     if chosen.planted:
         names = list(PLANTED) if chosen.planted == "all" else [chosen.planted]
         return 0 if found(console, folder, names, chosen) else 1
 
-    def work(number: int) -> Report:
-        return Machine(folder / str(number), chosen.seed + number).run(chosen.faults)
-
     try:
         with ThreadPoolExecutor(chosen.machines) as threads:
-            reports = list(threads.map(work, range(chosen.machines)))
+            reports = list(threads.map(lambda make: make().run(chosen.faults), machines(folder, chosen)))
     except Lost as error:
-        console.print(f"[red]broken[/red], see {folder}: {error}")
+        console.print(f"[red]broken[/red], see {folder}:")
+        console.print(str(error), markup=False)
         return 1
     show(console, reports)
     return 0
+
+
+def machines(folder: Path, chosen: argparse.Namespace) -> list[Callable[[], Machine | SpreadMachine]]:
+    """How each of them is made."""
+    if chosen.world == "spread":
+        buses = chosen.bus or ["redis", "mqtt"]
+        return [partial(SpreadMachine, folder / bus, chosen.seed, bus) for bus in buses]
+    numbers = range(chosen.machines)
+    return [partial(Machine, folder / str(number), chosen.seed + number) for number in numbers]
 
 
 def found(console: Console, folder: Path, names: list[str], chosen: argparse.Namespace) -> bool:
     """Whether each planted mistake is found."""
 
     def work(name: str) -> tuple[str, int, str]:
-        machine = Machine(folder / name, chosen.seed, command=("tests.faults.planted", name))
+        command = (PLANTED[name], name)
+        machine: Machine | SpreadMachine
+        if name in planted_spread.PLANTED:
+            machine = SpreadMachine(
+                folder / name, chosen.seed, command=command, aimed=planted_spread.AIMED[name], round_of=6
+            )
+            machine.world.patience = 45
+        else:
+            machine = Machine(folder / name, chosen.seed, command)
         try:
             machine.run(chosen.faults)
         except Lost as error:
@@ -66,21 +91,40 @@ def found(console: Console, folder: Path, names: list[str], chosen: argparse.Nam
 
 
 def show(console: Console, reports: list[Report]) -> None:
-    """The table."""
-    table = Table("fault", "injected", title=f"seeds {', '.join(str(report.seed) for report in reports)}")
-    kinds = sorted({name for report in reports for name in report.faults})
-    for name in kinds:
-        table.add_row(name, str(sum(report.faults[name] for report in reports)))
+    """What was broken, what came of it, and how long it took to get back to work."""
+    heads = [f"{report.world}\nseed {report.seed}" for report in reports]
+    table = Table("fault, times injected", *heads)
+    for name in sorted({name for report in reports for name in report.faults}):
+        table.add_row(name, *(str(report.faults[name] or "") for report in reports))
     table.add_section()
-    table.add_row("all", str(sum(sum(report.faults.values()) for report in reports)))
+    table.add_row("all", *(str(sum(report.faults.values())) for report in reports))
+    table.add_row("kinds", *(str(len(report.faults)) for report in reports))
+    table.add_row("missed their call (not counted)", *(str(sum(report.missed.values())) for report in reports))
+    table.add_section()
+    table.add_row("files in", *(str(report.files) for report in reports))
+    table.add_row("returned", *(str(report.files - report.quarantined) for report in reports))
+    table.add_row("in quarantine, with a reason", *(str(report.quarantined) for report in reports))
+    for what in dict.fromkeys(what for report in reports for what in report.audit):
+        table.add_row(what, *(str(report.audit.get(what, "")) for report in reports))
+    table.add_row("processes that ended by themselves", *(str(report.ended) for report in reports))
+    table.add_row("seconds", *(f"{report.seconds:.0f}" for report in reports))
     console.print(table)
-    recoveries = sorted(second for report in reports for second in report.recoveries)
-    console.print(
-        f"{len(kinds)} kinds; files in {sum(report.files for report in reports)}, lost 0, corrupt 0, duplicated 0;"
-        f" {sum(report.idle for report in reports)} faults never met their call; {len(recoveries)} restarts, back after"
-        f" {statistics.median(recoveries):.1f} s (p50), {recoveries[int(len(recoveries) * 0.99)]:.1f} s (p99);"
-        f" {max(report.seconds for report in reports):.0f} s"
-    )
+    console.print(recovered(reports))
+
+
+def recovered(reports: list[Report]) -> Table:
+    """By process: how often it was killed or died, and when it was ready again."""
+    table = Table("process", "restarts", "ready again after (p50)", "(p99)")
+    times: dict[str, list[float]] = {}
+    for report in reports:
+        for name, seconds in report.recoveries.items():
+            times.setdefault(f"{report.world.split(',')[0]}: {name}", []).extend(seconds)
+    for name, seconds in sorted(times.items()):
+        ordered = sorted(seconds)
+        if ordered:
+            p50, p99 = (ordered[int((len(ordered) - 1) * part)] for part in (0.5, 0.99))
+            table.add_row(name, str(len(ordered)), f"{p50:.1f} s", f"{p99:.1f} s")
+    return table
 
 
 if __name__ == "__main__":

@@ -73,7 +73,18 @@ class Fault:
         return f"{what} at call {self.turn} of {'/'.join(kind.name.lower() for kind in self.kinds)}"
 
 
-FORM = struct.Struct("@8i64s512s11q")
+class Notices(IntEnum):
+    """What becomes of the system's notifications of files."""
+
+    HEARD = 0
+    DROPPED = 1
+    DOUBLED = 2
+    OVERFLOWN = 3
+
+
+FORM = struct.Struct("@8i64s512s12q4i")
+CLOCK, NOTICES = 696, 704
+"""Where they stand in the page."""
 
 
 class Control:
@@ -117,6 +128,19 @@ class Control:
     def seen(self) -> dict[Call, int]:
         """How many calls of each kind there were."""
         return dict(zip(Call, struct.unpack_from("@11q", self._page, 608), strict=True))
+
+    def step_clock(self, seconds: int) -> None:
+        """The clock on the wall is wrong by so much from now on; the one that only runs forward is right."""
+        struct.pack_into("@q", self._page, CLOCK, seconds)
+
+    def disturb(self, notices: Notices, reads: int) -> None:
+        """So many reads of the system's notifications of files come to grief."""
+        struct.pack_into("@3i", self._page, NOTICES, notices, reads, 0)
+
+    @property
+    def disturbed(self) -> int:
+        """How many reads of notifications came to grief."""
+        return int(struct.unpack_from("@i", self._page, NOTICES + 8)[0])
 
     def _set(self, place: int, value: int) -> None:
         struct.pack_into("@i", self._page, 4 * place, value)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.control import CHANGES, Action, Call, Fault, Role
+from tests.faults.control import CHANGES, Action, Call, Fault, Notices, Role
 from tests.faults.world import Embedded
 
-PATIENCE = 6.0
+PATIENCE = 3.0
 """Seconds that a fault which was armed may wait for its turn."""
+HOUR = 3600
 ROUND = 10
 """Faults between two settlements of the accounts."""
 
@@ -23,10 +24,18 @@ class Report:
 
     seed: int
     faults: Counter[str] = field(default_factory=Counter)
-    idle: int = 0
-    """faults that were armed and never met their call"""
+    world: str = "embedded"
+    missed: Counter[str] = field(default_factory=Counter)
+    """faults that never met their call, or found nothing to happen to"""
     files: int = 0
-    recoveries: list[float] = field(default_factory=list)
+    audit: dict[str, int] = field(default_factory=dict)
+    """lost, corrupt and so on, by the last look at the accounts"""
+    quarantined: int = 0
+    """with a reason, as they must be"""
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+    """seconds until a process that was killed works again, by its name"""
+    ended: int = 0
+    """processes that ended otherwise than by a kill -9, and were started again"""
     seconds: float = 0.0
 
 
@@ -53,6 +62,11 @@ class Machine:
             ("worker's disk full", lambda: self._worker(Action.FAIL, errno.ENOSPC), 2),
             ("bit flipped in what arrives", self._flip, 2),
             ("frozen for a while (SIGSTOP)", self._freeze, 1),
+            ("clock an hour ahead", lambda: self._clock(HOUR), 2),
+            ("clock an hour behind", lambda: self._clock(-HOUR), 2),
+            ("notifications lost", lambda: self._notices(Notices.DROPPED), 1),
+            ("notifications doubled", lambda: self._notices(Notices.DOUBLED), 1),
+            ("notifications overflowed", lambda: self._notices(Notices.OVERFLOWN), 1),
         ]
 
     def run(self, faults: int) -> Report:
@@ -65,7 +79,8 @@ class Machine:
                     self._one()
                 self.world.settle()
         finally:
-            self.report.files, self.report.recoveries = self.world.dropped, self.world.recoveries
+            self.report.files, self.report.recoveries = self.world.dropped, {"everything": self.world.recoveries}
+            self.report.audit = self.world.audit
             self.report.seconds = time.monotonic() - begun
             self.world.close()
         self.world.remove()
@@ -77,7 +92,7 @@ class Machine:
         if actions[place]():
             self.report.faults[names[place]] += 1
         else:
-            self.report.idle += 1
+            self.report.missed[names[place]] += 1
         if not self.world.alive():
             self.world.revive()
 
@@ -101,6 +116,21 @@ class Machine:
         self.world.drop(2)
         self.world.instance.freeze(self.rng.random() * 2)
         return True
+
+    def _clock(self, seconds: int) -> bool:
+        """Until the accounts are settled, or it is set again."""
+        self.world.control.step_clock(seconds)
+        self.world.drop(self.rng.randint(1, 3))
+        return True
+
+    def _notices(self, notices: Notices) -> bool:
+        control = self.world.control
+        control.disturb(notices, self.rng.randint(1, 20))
+        self.world.drop(3)
+        deadline = time.monotonic() + PATIENCE
+        while not control.disturbed and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return control.disturbed > 0
 
     def _at_call(self, action: Action, kinds: tuple[Call, ...]) -> bool:
         """One kind half of the time, for there are many more writes than renames."""

@@ -23,18 +23,24 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 enum kind { CREATE, WRITE, SYNC, SYNC_FOLDER, RENAME, LINK, UNLINK, TRUNCATE, MKDIR, READ, OPEN, KINDS };
 enum action { NOTHING, KILL_BEFORE, KILL_AFTER, TORN, FAIL, FLIP };
+enum notices { HEARD, DROPPED, DOUBLED, OVERFLOWN };
 
 struct control {
     int32_t action, kinds, roles, countdown, times, error, fired, fired_kind;
     char only[64];   /* the path must contain this */
     char where[512]; /* the path at which the fault happened */
     int64_t seen[KINDS];
+    int64_t clock;   /* seconds by which the clock on the wall is wrong */
+    int32_t notices, notices_left, notices_met, told; /* what becomes of so many reads of file notifications */
 };
 
 enum { MAIN = 1, WORKER = 2, FILES = 65536 };
@@ -65,13 +71,14 @@ REAL(unlinkat, int, int, const char *, int)
 REAL(ftruncate, int, int, off_t)
 REAL(mkdir, int, const char *, mode_t)
 REAL(sendfile, ssize_t, int, int, off_t *, size_t)
+REAL(clock_gettime, int, clockid_t, struct timespec *)
 
 static void seed(const char *folder);
 
 __attribute__((constructor)) static void start(void) {
     find_open(), find_openat(), find_close(), find_read(), find_pread(), find_write(), find_pwrite(), find_fsync();
     find_fdatasync(), find_rename(), find_link(), find_unlink(), find_unlinkat(), find_ftruncate(), find_mkdir();
-    find_sendfile();
+    find_sendfile(), find_clock_gettime();
     const char *folder = getenv("FAULTS_ROOT"), *file = getenv("FAULTS_CONTROL"), *durable = getenv("FAULTS_SHADOW");
     if (!folder || !file) return;
     snprintf(root, sizeof root, "%s", folder);
@@ -280,11 +287,42 @@ int close(int handle) {
     return real_close(handle);
 }
 
+/* What was read of the system's notifications of files, or what becomes of it. */
+static ssize_t noticed(ssize_t length, char *data, size_t size) {
+    if (length <= 0 || __sync_sub_and_fetch(&control->notices_left, 1) < 0) return length;
+    __sync_fetch_and_add(&control->notices_met, 1);
+    switch (control->notices) {
+    case DROPPED:
+        errno = EINTR; /* the caller reads on */
+        return -1;
+    case DOUBLED:
+        if ((size_t)length * 2 > size) return length;
+        memcpy(data + length, data, length);
+        return length * 2;
+    case OVERFLOWN:
+        memset(data, 0, sizeof(struct inotify_event));
+        ((struct inotify_event *)data)->wd = -1;
+        ((struct inotify_event *)data)->mask = IN_Q_OVERFLOW;
+        return sizeof(struct inotify_event);
+    }
+    return length;
+}
+
+static int is_notices(int handle) {
+    char path[PATH_MAX];
+    if (!control || control->notices_left <= 0) return 0;
+    path_of(handle, path, sizeof path);
+    return !strcmp(path, "anon_inode:inotify");
+}
+
 ssize_t read(int handle, void *data, size_t size) {
     find_read();
-    if (!is_ours(handle)) return real_read(handle, data, size);
-    FAILS(READ, 0, handle)
-    DONE(real_read(handle, data, size));
+    if (is_ours(handle)) {
+        FAILS(READ, 0, handle)
+        DONE(real_read(handle, data, size));
+    }
+    ssize_t length = real_read(handle, data, size);
+    return is_notices(handle) ? noticed(length, data, size) : length;
 }
 
 ssize_t pread(int handle, void *data, size_t size, off_t at) {
@@ -389,4 +427,28 @@ int mkdir(const char *path, mode_t mode) {
     if (!control || !below_root(path)) return real_mkdir(path, mode);
     FAILS(MKDIR, path, -1)
     DONE(real_mkdir(path, mode));
+}
+
+/* ---- the clock on the wall; that which only runs forward is left alone */
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    find_clock_gettime();
+    int result = real_clock_gettime(clock, now);
+    if (!result && control && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += control->clock;
+    return result;
+}
+
+int gettimeofday(struct timeval *now, void *zone) {
+    struct timespec exact;
+    (void)zone;
+    if (clock_gettime(CLOCK_REALTIME, &exact)) return -1;
+    now->tv_sec = exact.tv_sec, now->tv_usec = exact.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *now) {
+    struct timespec exact;
+    if (clock_gettime(CLOCK_REALTIME, &exact)) return -1;
+    if (now) *now = exact.tv_sec;
+    return exact.tv_sec;
 }

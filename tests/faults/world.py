@@ -66,10 +66,13 @@ class Embedded:
             CYTOBUS_PIPELINES__TOPICS='["only-file"]',
             CYTOBUS_PIPELINES__WORKERS="1",
             CYTOBUS_EDGE__SETTLE_SECONDS="0.5",
+            CYTOBUS_EDGE__RESCAN_SECONDS="3",
             **self.control.environment(self.data, self.shadow),
         )
         self.dropped, self.patience = 0, BACK
         self.recoveries: list[float] = []
+        self.audit: dict[str, int] = {}
+        """What the last look at the accounts has found, by kind."""
 
     def start(self) -> None:
         """For the first time."""
@@ -124,6 +127,7 @@ class Embedded:
     def settle(self) -> None:
         """Nothing is broken any more: all must come back by itself. Raises ``Lost``."""
         self.control.disarm()
+        self.control.step_clock(0)
         if not self.alive():
             self.revive()
         wait_for(lambda: not self.alive() or (self.finished() and self._idle()), self.patience, self._story)
@@ -132,7 +136,9 @@ class Embedded:
                 raise Lost(f"it ended by itself, with {self.instance.exit_code}:\n{self._story()}")
             self.settle()  # the last fault had its effect a moment later
             return
-        bad = {what: names for what, names in self.accounts.faulty(self.instance.output).items() if names}
+        found = self.accounts.faulty(self.instance.output)
+        self.audit = {what: len(names) for what, names in found.items()}
+        bad = {what: names for what, names in found.items() if names}
         jobs = self.instance.jobs()
         by_name = {}
         for job in jobs:

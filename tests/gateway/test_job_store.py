@@ -131,6 +131,13 @@ async def test_only_jobs_of_the_pipelines_asked_for_whose_back_off_is_over_can_b
     assert await store.claim("w", [], 9, 60) == []
 
 
+async def test_a_pause_that_was_set_by_a_wrong_clock_is_not_waited_for(store):
+    await running(store, "hasty")
+    await store.apply([s.failed_step(State.RUNNING, "hasty", retry_at=NOW + 3600 * 10**9)])
+    assert [job.id for job in (await store.find(JobQuery(due_at=NOW))).jobs] == ["hasty"]
+    assert [job.id for job in await store.claim("w", ["only-file"], 9, 60)] == ["hasty"]
+
+
 async def test_a_job_whose_lease_is_over_is_taken_by_another_and_the_attempt_is_counted(store, base):
     await running(store, "j")
     (first,) = await store.claim("dead", ["only-file"], 1, 60)

@@ -1,6 +1,8 @@
 """Edge and gateway as in a laboratory: every service of the gateway a process of its own, on real parts."""
 
+import os
 import socket
+from itertools import count, islice
 from pathlib import Path
 
 from contracts.hosting import PORTS
@@ -9,12 +11,14 @@ from tests.support.instance import Instance
 SERVICES = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "pipelines")
 
 
-OFFSETS = iter(range(1000, 5000, 37))
+PLACES = list(range(1250, 5000, 37))  # beyond the ports that systems give to whoever asks for any
+OFFSETS = (PLACES[(os.getpid() + number) % len(PLACES)] for number in count())
+"""Processes that run tests at the same time begin at different ones."""
 
 
 def free_offset() -> int:
-    """An offset at which all ports are free now; never the same twice in a process."""
-    for offset in OFFSETS:
+    """An offset at which all ports are free now; not the same twice in a row."""
+    for offset in islice(OFFSETS, len(PLACES)):
         sockets = [socket.socket() for _ in PORTS]
         try:
             for sock, port in zip(sockets, PORTS.values(), strict=True):

@@ -61,6 +61,11 @@ class Mosquitto:
                 assert time.monotonic() < deadline, "mosquitto does not listen"
                 time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None

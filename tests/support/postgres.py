@@ -87,6 +87,18 @@ class PostgresServer:
         # The next start needs the shared memory that children hold for a moment more.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
+    def stop_at_once(self) -> None:
+        """What ``pg_ctl stop -m immediate`` does: no shutdown, the next start recovers from the log."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
+
+    def backends(self) -> list[int]:
+        """The processes that serve our clients now."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'cytobus' ORDER BY pid"
+            return [int(row[0]) for row in connection.execute(query)]
+
     def execute(self, statement: str) -> None:
         """One statement outside of any transaction."""
         with psycopg.connect(self.url(), autocommit=True) as connection:

@@ -57,11 +57,21 @@ class RedisServer:
         """A plain client of the library."""
         return redis.Redis(port=self.port)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def forget(self) -> None:
+        """Away with what it has on disk."""
+        for folder in self._folder.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def restart(self) -> None:
         """kill -9 and a new start."""
