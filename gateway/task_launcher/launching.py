@@ -120,12 +120,12 @@ class Launching:
     def _damage(self, job: Job) -> str:
         """What is wrong with the file of a job; empty if nothing is. Raises ``OSError``."""
         file = job.input_file
-        path = self._files.input_path(file)
+        path = Path(file.dir_name) / file.name
         if not is_file(path):
             if path.parent.is_dir() or job.begun:
-                return f"{file.name} is not there any more"
+                return f"{file.name} is no longer here"
             return ""  # perhaps the folder is not mounted here; the pipeline will say so
-        sound = not file.sha256 or sha256_of(path) == file.sha256
+        sound = not file.sha256 or sha256_of(self._files.input_path(file)) == file.sha256
         return "" if sound else f"{file.name} is not the file that arrived"
 
     async def _request(self, job: Job, task: Task, pulled: bool, taken: set[tuple[str, str]]) -> ev.PipelineRequested:

@@ -17,7 +17,7 @@ OURS = {
     },
     "InputFile": {"Sha256", "Size"},
     "OutputFiles": {"Sha256", "Size"},
-    "PipelineDetails": {"PipelineId", "OutputFolder", "Parameters", "TaskVersion"},
+    "PipelineDetails": {"PipelineId", "OutputFolder", "Parameters", "TaskVersion", "Launch"},
 }  # fmt: skip
 CASES = [("job.json", Job), ("job_with_outputs.json", Job), ("task.json", Task)]
 

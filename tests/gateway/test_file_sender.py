@@ -85,7 +85,7 @@ async def test_results_of_a_cancelled_job_are_not_sent_until_it_is_released(hous
 async def test_a_job_that_is_processed_again_loses_nothing_of_what_was_archived_before(house, call):
     image = house.files.input / "a.tiff"
     image.write_bytes(b"pixels")
-    await processed(house, output(house, content=b"first"))
+    await processed(house, output(house, content=b"first"), content=b"pixels")
     first = await deliver(house)
     await house.store.apply([s.applied(), s.input_delivered(folder=str(house.files.input))])
     image.write_bytes(b"pixels")
