@@ -46,7 +46,7 @@ def certificates(folder: Path, names: Iterable[str]) -> Certificates:
     if not (found.authority.is_file() and root_key.is_file()):
         key = ec.generate_private_key(ec.SECP256R1())
         keep(root_key, _pem_of(key))
-        keep(found.authority, _root(key).public_bytes(serialization.Encoding.PEM))
+        keep(found.authority, _root(key).public_bytes(serialization.Encoding.PEM), 0o644)  # everybody may know it
     root = x509.load_pem_x509_certificate(found.authority.read_bytes())
     signer = serialization.load_pem_private_key(root_key.read_bytes(), None)
     if not isinstance(signer, Key):

@@ -8,9 +8,9 @@ from pathlib import Path
 from contracts.disk import keep_folder, place
 
 
-def keep(path: Path, content: bytes) -> None:
-    """A file that only its owner may read, whole and on disk."""
-    place(_written(path, content), path)
+def keep(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """A file that only its owner may read (or who the mode says), whole and on disk."""
+    place(_written(path, content, mode), path)
 
 
 def keep_new(path: Path, content: bytes) -> None:
@@ -27,11 +27,12 @@ def keep_new(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _written(path: Path, content: bytes) -> Path:
+def _written(path: Path, content: bytes, mode: int = 0o600) -> Path:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with open(handle, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    temporary.chmod(mode)
     return temporary

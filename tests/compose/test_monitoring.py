@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from contracts import policy
+from contracts.identity import Role
 from tests.support.instance import Instance
 
 HERE = Path(__file__).parents[2]
@@ -40,6 +42,13 @@ def metrics_in(text: str) -> set[str]:
 
 def test_prometheus_accepts_configuration_and_rules():
     assert "SUCCESS" in promtool("check", "config", str(FILES / "prometheus.yml"))
+    # Certificate and token are there in the container only.
+    assert "SUCCESS" in promtool("check", "config", "--syntax-only", str(FILES / "prometheus-guarded.yml"))
+
+
+def test_who_looks_may_see_the_figures_of_a_guarded_service():
+    for service in ("job-repository", "pipeline-sim", "mqtt-export"):
+        assert policy.may(Role.VIEWER, service, "GET", "/metrics")
 
 
 def test_each_alert_fires_when_it_must_and_not_before(tmp_path):
