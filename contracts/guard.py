@@ -113,7 +113,7 @@ class Guard:
         return same or (not self._watch.secret and is_near(there.hostname or "."))
 
     async def _admit(self, request: Request) -> None:
-        path, verb = request.url.path, request.method
+        path, verb = path_of(request), request.method
         if policy.open_to_all(self._service, verb, path):
             return
         identity = await self._who(request)
@@ -148,8 +148,8 @@ class Guard:
 
     def _pipeline(self, request: Request) -> Identity | None:
         """By the word in the URL that the pipeline was given."""
-        start, path = CALLBACKS.get(self._service, " "), request.url.path
-        words = parse_qs(request.url.query).get("token", []) if path.startswith(start) else []
+        start, path = CALLBACKS.get(self._service, " "), path_of(request)
+        words = parse_qs(_query_of(request)).get("token", []) if path.startswith(start) else []
         job_id, _, task_id = path.removeprefix(start).partition("/")
         return pipeline_of(self._watch.secret, words[0], job_id, task_id) if words else None
 
@@ -162,9 +162,19 @@ class Guard:
     async def _note(self, request: Request, identity: Identity, outcome: str) -> None:
         """Before it is done: what could not be noted is not done."""
         if self._watch.auditor is not None:
-            what = f"{self._service} {request.method} {request.url.path}"
+            what = f"{self._service} {request.method} {path_of(request)}"
             address = address_of(request)
             await self._watch.auditor.record(Entry(identity.actor, identity.role, address, what[:500], outcome))
+
+
+def path_of(request: Request) -> str:
+    """The path by which the router finds what answers. Not that of ``request.url``: a URL is put together and taken
+    apart again, with the client's Host header in it, and may come to mean another path."""
+    return str(request.scope["path"])
+
+
+def _query_of(request: Request) -> str:
+    return bytes(request.scope.get("query_string", b"")).decode("latin-1")
 
 
 def identity_of(request: Request) -> Identity | None:

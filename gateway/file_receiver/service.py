@@ -116,7 +116,10 @@ class FileReceiver:
 
     async def _answer(self, request: Request) -> Response:
         """One tus request: its answer and its errors all bear the protocol's headers."""
-        verb = request.headers.get("x-http-method-override", request.method).upper()
+        verb = request.method
+        if verb == "POST":
+            # No other: who stands before the service has judged by the method that was really used.
+            verb = request.headers.get("x-http-method-override", verb).upper()
         one = "upload" in request.path_params
         verbs: dict[str, Callable[[Request], Awaitable[Response]]] = {"OPTIONS": self._options}
         verbs |= {"HEAD": self._head, "PATCH": self._patch, "DELETE": self._delete} if one else {"POST": self._post}

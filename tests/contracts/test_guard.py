@@ -5,6 +5,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message
 
 from contracts import web
 from contracts.errors import Unavailable
@@ -157,3 +158,50 @@ async def test_on_a_laptop_other_sites_read_nothing(on_laptop):
     assert ours.headers["access-control-allow-origin"] == "http://127.0.0.1:3000"
     others = await on_laptop("GET", "/api/v1/job", origin="https://evil.example")
     assert "access-control-allow-origin" not in others.headers
+
+
+async def raw(app: ASGIApp, verb: str, path: str, headers: dict[str, str]) -> int:
+    """The status of a request whose path and headers are what no honest client makes."""
+    sent: list[Message] = []
+    scope = {
+        "type": "http", "method": verb, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "scheme": "https", "http_version": "1.1", "server": ("127.0.0.1", 443), "client": ("10.0.0.9", 1),
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
+    }  # fmt: skip
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize("host", [
+    "gateway.lab/api/v1/login?", "gateway.lab/api/v1/login#", "x/api/v1/authority\\?", "[", "[::1", "a@b/api/v1/login?",
+])  # fmt: skip
+async def test_no_host_header_leads_past_the_guard(door, known, host):
+    app = app_of(door, watch=Watch(SECRET, known, known, now=lambda: NOW))
+    assert await raw(app, "GET", "/api/v1/job", {"host": host}) == 401
+    assert await raw(app, "GET", "/api/v1/users", {"host": host, "authorization": "Bearer olga-viewer"}) == 403
+    assert door.came == []
+
+
+@pytest.mark.parametrize("path", [
+    "/api/v1/lo\ngin", "/api/v1/login?/../job", "/api/v1/login#", "/api/v1/login/", "//api/v1/login", "/API/v1/login",
+    "/api/v1/login\\", "/api/v1/login;x", "/api/v1/job/../login", "http://x/api/v1/login", " /api/v1/login",
+])  # fmt: skip
+async def test_only_the_open_paths_themselves_are_open(door, known, path):
+    app = app_of(door, watch=Watch(SECRET, known, known, now=lambda: NOW))
+    assert await raw(app, "GET", path, {}) == 401
+    assert door.came == []
+
+
+@pytest.mark.parametrize("path", ["/api/v1/users", "/api/v1/users\n", "/api/v1/audit\n", "/api/v2/config\n"])
+@pytest.mark.parametrize("verb", ["GET", "HEAD"])
+async def test_what_is_for_administrators_has_no_side_entrance(door, known, verb, path):
+    app = app_of(door, watch=Watch(SECRET, known, known, now=lambda: NOW))
+    assert await raw(app, verb, path, {"authorization": "Bearer olga-operator"}) == 403
+    assert await raw(app, verb, path, {"authorization": "Bearer anna-admin"}) != 403

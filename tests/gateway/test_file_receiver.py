@@ -136,6 +136,29 @@ async def test_options_and_methods(bench: Bench) -> None:
     assert override.status_code == 404
 
 
+@pytest.mark.parametrize(("verb", "said"), [("OPTIONS", "DELETE"), ("OPTIONS", "PATCH"), ("OPTIONS", "HEAD"),
+                                            ("HEAD", "DELETE"), ("HEAD", "PATCH")])  # fmt: skip
+async def test_no_header_makes_a_request_another_than_it_was_judged_as(bench: Bench, verb: str, said: str) -> None:
+    """OPTIONS is open to everybody and HEAD changes nothing: so it stays, whatever the header says."""
+    url = (await bench.create(bench.job(), b"0123456789", body=b"0123")).headers["location"]
+    headers = {**BODY, "X-HTTP-Method-Override": said, "Upload-Offset": "4"}
+
+    answer = await bench.client.request(verb, url, headers=headers, content=b"456" if verb == "OPTIONS" else None)
+
+    assert "upload-offset" not in answer.headers or verb == "HEAD"
+    assert answer.status_code == (204 if verb == "OPTIONS" else 200)
+    assert (await bench.client.head(url, headers=TUS)).headers["upload-offset"] == "4"
+
+
+async def test_nobody_creates_an_upload_by_a_question(bench: Bench) -> None:
+    job_id = bench.job()
+    told = transfer.format_metadata({"jobid": job_id, "sha256": hashlib.sha256(b"evil").hexdigest(), "folder": ""})
+    headers = {**BODY, "X-HTTP-Method-Override": "POST", "Upload-Length": "4", "Upload-Metadata": told}
+    await bench.client.request("OPTIONS", "/api/v1/files", headers=headers, content=b"evil")
+    assert bench.files() == {}
+    assert bench.jobs.jobs[job_id].state is State.SENDING
+
+
 async def test_another_version_is_told_ours(bench: Bench) -> None:
     answer = await bench.client.head("/api/v1/files/x", headers={"Tus-Resumable": "0.1"})
 
