@@ -22,6 +22,7 @@ from contracts.errors import AppError, Forbidden, Unauthorized
 from contracts.identity import (
     PEOPLE,
     SERVICE,
+    SESSION,
     Authenticator,
     Identity,
     pipeline_of,
@@ -113,7 +114,7 @@ class Guard:
         return same or (not self._watch.secret and is_near(there.hostname or "."))
 
     async def _admit(self, request: Request) -> None:
-        path, verb = request.url.path, request.method
+        path, verb = _path(request), request.method
         if policy.open_to_all(self._service, verb, path):
             return
         identity = await self._who(request)
@@ -148,7 +149,7 @@ class Guard:
 
     def _pipeline(self, request: Request) -> Identity | None:
         """By the word in the URL that the pipeline was given."""
-        start, path = CALLBACKS.get(self._service, " "), request.url.path
+        start, path = CALLBACKS.get(self._service, " "), _path(request)
         words = parse_qs(request.url.query).get("token", []) if path.startswith(start) else []
         job_id, _, task_id = path.removeprefix(start).partition("/")
         return pipeline_of(self._watch.secret, words[0], job_id, task_id) if words else None
@@ -162,9 +163,15 @@ class Guard:
     async def _note(self, request: Request, identity: Identity, outcome: str) -> None:
         """Before it is done: what could not be noted is not done."""
         if self._watch.auditor is not None:
-            what = f"{self._service} {request.method} {request.url.path}"
+            what = f"{self._service} {request.method} {_path(request)}"
             address = address_of(request)
             await self._watch.auditor.record(Entry(identity.actor, identity.role, address, what[:500], outcome))
+
+
+def _path(request: Request) -> str:
+    """The path that the router goes by. ``request.url`` is another thing: it is put together with the Host header and
+    parsed again, so that who asks could make it say what they like."""
+    return str(request.scope["path"])
 
 
 def identity_of(request: Request) -> Identity | None:
@@ -198,12 +205,13 @@ def address_of(request: Request) -> str:
 
 
 def session_in(headers: Headers) -> str:
-    """The session that a browser names; empty when there is none."""
+    """The session that a browser names; empty when there is none. A word of another kind is none: it would be let in
+    without the proof that sessions need."""
     try:
         morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return ""
-    return morsel.value if morsel else ""
+    return morsel.value if morsel and morsel.value.startswith(SESSION) else ""
 
 
 def is_near(host: str) -> bool:
