@@ -83,7 +83,8 @@ def on_laptop(door):
 
 async def test_nobody_comes_in_without_a_word(call, door):
     for headers in ({}, {"authorization": "Bearer"}, {"authorization": "Bearer x"}, {"authorization": "Basic YTpi"},
-                    {"cookie": "cytobus_session=x"}, {"cookie": "cytobus_session=anna-admin"}, {"cookie": "cytobus_session=\";;"}):  # fmt: skip
+                    {"cookie": "cytobus_session=x"},
+                    {"cookie": "cytobus_session=anna-admin"}, {"cookie": "cytobus_session=\";;"}):  # fmt: skip
         for verb in ("GET", "POST", "DELETE"):
             assert (await call(verb, "/api/v1/job", **headers)).status_code == 401
     assert door.came == []
