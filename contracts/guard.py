@@ -22,6 +22,7 @@ from contracts.errors import AppError, Forbidden, Unauthorized
 from contracts.identity import (
     PEOPLE,
     SERVICE,
+    SESSION,
     Authenticator,
     Identity,
     pipeline_of,
@@ -208,12 +209,13 @@ def address_of(request: Request) -> str:
 
 
 def session_in(headers: Headers) -> str:
-    """The session that a browser names; empty when there is none."""
+    """The session that a browser names; empty when there is none. A word of another kind is none: it would be let in
+    without the proof that sessions need."""
     try:
         morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return ""
-    return morsel.value if morsel else ""
+    return morsel.value if morsel and morsel.value.startswith(SESSION) else ""
 
 
 def is_near(host: str) -> bool:

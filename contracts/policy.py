@@ -41,7 +41,7 @@ RULES = (
     # edges: what they do is confined to their own jobs by the services
     _rule("job-repository", "POST", r"/api/v1/facts", EDGES),
     _rule("job-repository", "POST", r"/api/v1/claims", frozenset()),
-    _rule("job-repository", "DELETE", r"/api/v1/claims/.*", frozenset()),
+    _rule("job-repository", "DELETE", r"(?s)/api/v1/claims/.*", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/(introspect|audit)", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/tokens/rotate", EDGES),
     _rule("job-repository", "GET", r"/api/v1/epoch", VIEW | EDGES),
@@ -62,7 +62,7 @@ RULES = (
     _rule("job-repository", "GET", r"/api/v1/whoami", VIEW | EDGES),
     _rule("job-repository", "POST", r"/api/v1/(logout|password)", VIEW),
     # what tells of users and edges is for administrators, though it is only read
-    _rule("job-repository", "GET", r"/api/v1/(users|edges|enrolments|audit).*", ADMINISTER),
+    _rule("job-repository", "GET", r"(?s)/api/v1/(users|edges|enrolments|audit).*", ADMINISTER),
     _rule("", "GET", r"/api/v[23]/config", ADMINISTER),
 )
 

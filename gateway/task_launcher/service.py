@@ -247,7 +247,7 @@ class TaskLauncher:
             if page.next is None:
                 break
             query = query.model_copy(update={"after": page.next})
-        for desk in self.desks:
+        for desk in self._work.desks:
             desk.wake()
         return web.reply()
 

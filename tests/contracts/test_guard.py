@@ -44,7 +44,7 @@ class Known:
         name, _, role = word.partition("-")
         if name in ("anna", "olga", "scope"):
             return Identity(name, Role(role))
-        return Identity("olga", Role.OPERATOR, session=True) if word == "session" else None
+        return Identity("olga", Role.OPERATOR, session=True) if word == "cbs_session" else None
 
     async def record(self, entry: Entry) -> None:
         if self.away:
@@ -84,9 +84,24 @@ def on_laptop(door):
 
 async def test_nobody_comes_in_without_a_word(call, door):
     for headers in ({}, {"authorization": "Bearer"}, {"authorization": "Bearer x"}, {"authorization": "Basic YTpi"},
-                    {"cookie": "cytobus_session=x"}, {"cookie": "cytobus_session=\";;"}):  # fmt: skip
+                    {"cookie": "cytobus_session=x"},
+                    {"cookie": "cytobus_session=anna-admin"}, {"cookie": "cytobus_session=\";;"}):  # fmt: skip
         for verb in ("GET", "POST", "DELETE"):
             assert (await call(verb, "/api/v1/job", **headers)).status_code == 401
+    assert door.came == []
+
+
+@pytest.mark.parametrize("path", ["/api/v1/log%0Ain", "/api/v1/login%0D", "/api/v1/%09login", "/api/v1/login%3F"])
+async def test_a_path_is_what_the_router_sees_not_what_it_can_be_parsed_to(call, door, path):
+    assert (await call("POST", path)).status_code == 401
+    assert door.came == []
+
+
+@pytest.mark.parametrize("host", ["gateway.lab/api/v1/login?", "gateway.lab/api/v1/login#", "/api/v1/login?x="])
+async def test_a_host_header_opens_no_door(call, door, host):
+    assert (await call("DELETE", "/api/v1/job/x", host=host)).status_code == 401
+    word = "anna-viewer"
+    assert (await call("DELETE", "/api/v1/job/x", host=host, authorization=f"Bearer {word}")).status_code == 403
     assert door.came == []
 
 
@@ -115,7 +130,7 @@ async def test_what_cannot_be_noted_is_not_done(call, door, known):
 
 
 async def test_a_session_changes_something_only_from_pages_of_ours(call, door):
-    check, cookie = session_check(SECRET, "session"), {"cookie": "cytobus_session=session"}
+    check, cookie = session_check(SECRET, "cbs_session"), {"cookie": "cytobus_session=cbs_session"}
     assert (await call("GET", "/api/v1/job", **cookie)).status_code == 200
     for headers, status in [
         ({}, 403),

@@ -5,6 +5,9 @@ import json
 import pytest
 
 from contracts.models import State
+from contracts.room import Room
+from gateway.task_launcher.rules import Addresses
+from gateway.task_launcher.service import TaskLauncher
 from tests.support import stories as s
 
 ANY_IMAGE = '{"in":["a",{"var":"InputFile.Name"}]}'
@@ -237,3 +240,11 @@ async def test_a_duration_longer_than_go_has_is_refused_as_go_does(call, duratio
     answer = await call("POST", "/retry", {"TimeoutDuration": duration})
     assert answer.status_code == 500
     assert answer.text.startswith('failed to process request: /api/v1/retry: time: invalid duration "')
+
+
+async def test_a_retry_reaches_the_desks_where_a_disk_is_watched_too(house):
+    room = Room({"output": house.files.output}, 1)
+    here = Addresses("http://job-repository:59784", "http://task-launcher:59785")
+    launcher = TaskLauncher(house.jobs, house.tasks, house.files, here, house.bus, house.clock, room=room)
+    answer = await house.call(launcher, "POST", "/api/v1/retry", json={"TimeoutDuration": "15s"})
+    assert (answer.status_code, answer.text) == (200, "")

@@ -1,11 +1,15 @@
 """Requests that nobody would think of, made by Schemathesis of a service's own description."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import requests
 import schemathesis
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure, ServerError
@@ -24,6 +28,7 @@ MALFORMED = "the contract wants 500 where a body cannot be read by this call, an
 UNDONE = "the contract wants 500 where it cannot be done, and its clients wait for that"
 
 
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
 BROAD = ("/api/v1/facts", "/api/v1/matchTask", "/api/v1/matchTasks", "/api/v1/dataToHandle", "/api/v1/transmitJob")
 """Calls whose bodies have so many fields that all their corners take most of the time."""
 
@@ -63,6 +68,22 @@ def is_meant(service: str, operation: str, status: int, text: str) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Entry:
+    """How a guarded service is come at: who asks (a token), and the root of its certificate (a PEM file)."""
+
+    word: str = ""
+    authority: Path | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.word}"} if self.word else {}
+
+    @property
+    def verify(self) -> str | bool:
+        return str(self.authority) if self.authority else True
+
+
 @dataclass
 class Outcome:
     """What came of it: how many requests were answered, the statuses by operation, and what was wrong."""
@@ -81,12 +102,14 @@ def fuzz(
     examples: int,
     seed: int | None = 1,
     thorough: bool = False,
+    phases: Sequence[str] = PHASES,
+    entry: Entry = Entry(),
 ) -> Outcome:
     """Ask the service at ``url`` what its description allows, and what it does not: each operation ``examples`` times
     beside the corners of its description, and in sequences. ``known``: values worth trying, by ``path.NAME``,
     ``header.NAME`` …; ``task_of``: by job. Without a seed every run is another; ``thorough``: all corners."""
-    config = _config(known, examples, seed, thorough)
-    schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json", config=config)
+    config = _config(known, examples, seed, thorough, phases, entry)
+    schema = _schema(url, config, entry)
 
     @schema.hook
     def map_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -110,7 +133,65 @@ def fuzz(
     return outcome
 
 
-def _config(known: Mapping[str, Sequence[str]], examples: int, seed: int | None, thorough: bool) -> SchemathesisConfig:
+@dataclass(frozen=True)
+class Drawn:
+    """A request that was made up. ``public``: its description says that nobody has to say who they are."""
+
+    operation: str
+    public: bool
+    request: requests.PreparedRequest
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is no mere look."""
+        return self.request.method not in ("GET", "HEAD", "OPTIONS")
+
+
+def drawn(
+    url: str, known: Mapping[str, Sequence[str]], *, examples: int, seed: int | None, entry: Entry
+) -> list[Drawn]:
+    """Requests as the service describes them, up to ``examples`` for each operation, with nobody's name on them: to be
+    sent by whom one likes. Those that break the description are left out: they would be refused for that."""
+    schema = _schema(url, _config(known, examples, seed, False, PHASES, entry), entry)
+    found: list[Drawn] = []
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        public = operation.definition.raw.get("security") == []
+        cases: list[Any] = []
+        given(operation.as_strategy())(_rules(examples, seed)(cases.append))()
+        for case in cases:
+            asked = requests.Request(**case.as_transport_kwargs(base_url=url)).prepare()
+            for name in ("Authorization", "Cookie"):
+                asked.headers.pop(name, None)
+            found.append(Drawn(operation.label, public, asked))
+    return found
+
+
+def _rules(examples: int, given_seed: int | None) -> Any:
+    quiet = {"database": None, "deadline": None, "phases": (Phase.generate,), "verbosity": Verbosity.quiet}
+    rules = settings(max_examples=examples, suppress_health_check=list(HealthCheck), **quiet)
+
+    def ruled(keep: Callable[[Any], None]) -> Any:
+        def take(case: Any) -> None:
+            keep(case)
+
+        return rules(take if given_seed is None else seeded(given_seed)(take))
+
+    return ruled
+
+
+def _schema(url: str, config: SchemathesisConfig, entry: Entry) -> Any:
+    return schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json", config=config, verify=entry.verify)
+
+
+def _config(
+    known: Mapping[str, Sequence[str]],
+    examples: int,
+    seed: int | None,
+    thorough: bool,
+    phases: Sequence[str],
+    entry: Entry,
+) -> SchemathesisConfig:
     names = {place: f"known-{place.replace('.', '-')}" for place, values in known.items() if values}
     corners = {"include-path": list(BROAD), "phases": {"coverage": {"enabled": False}}}
     return SchemathesisConfig.from_dict(
@@ -118,6 +199,8 @@ def _config(known: Mapping[str, Sequence[str]], examples: int, seed: int | None,
             **({"seed": seed} if seed is not None else {}),
             "dictionaries": {name: {"values": list(known[place])} for place, name in names.items()},
             "parameters": {place: {"dictionary": name, "probability": 0.85} for place, name in names.items()},
+            "headers": entry.headers,
+            "tls-verify": entry.verify,
             "continue-on-failure": True,
             "request-timeout": 30.0,
             "generation": {
@@ -129,8 +212,13 @@ def _config(known: Mapping[str, Sequence[str]], examples: int, seed: int | None,
             "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
             "operations": [] if thorough else [corners],
             "phases": {
-                "coverage": {} if thorough else {"unexpected-methods": []},
-                "stateful": {"max-steps": 6, "generation": {"max-examples": max(2, examples // 4)}},
+                **{phase: {"enabled": phase in phases} for phase in PHASES},
+                "coverage": {"enabled": "coverage" in phases, **({} if thorough else {"unexpected-methods": []})},
+                "stateful": {
+                    "enabled": "stateful" in phases,
+                    "max-steps": 6,
+                    "generation": {"max-examples": max(2, examples // 4)},
+                },
             },
         }
     )

@@ -36,14 +36,15 @@ class GuardedInstance(Instance):
 class Guarded:
     """The gateway with three users (their tokens in ``words``); commands run on its data folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, side: str = "gateway", **environment: str) -> None:
         self.folder, self.offset = folder, free_offset()
         self.gateway = GuardedInstance(
             folder / "gateway",
-            side="gateway",
+            side=side,
             offset=self.offset,
             CYTOBUS_SECURITY__REQUIRED="always",
             CYTOBUS_PIPELINES__TOPICS='["only-file"]',
+            **environment,
         )
         self.gateway.authority = folder / "gateway" / "tls" / "authority.pem"
         self.words: dict[str, str] = {}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -91,11 +92,12 @@ class Instance:
     def jobs(self) -> list[dict[str, Any]]:
         """All jobs, page by page."""
         found: list[dict[str, Any]] = []
-        url: str | None = self.url("job-repository") + "/api/v1/job?order=asc"
-        while url:
-            response = self._client.get(url)
+        path = "/api/v1/job?order=asc"
+        while path:
+            response = self.ask("GET", "job-repository", path)
             found += response.json()
-            url = response.links.get("next", {}).get("url")
+            following = urlsplit(response.links.get("next", {}).get("url", ""))
+            path = f"{following.path}?{following.query}" if following.path else ""
         return found
 
     def add_task(self, pipeline: str, selector: str = "true", **parameters: str) -> str:

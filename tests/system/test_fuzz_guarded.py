@@ -1,0 +1,247 @@
+"""A guarded deployment is asked all that its descriptions offer: by strangers, by people and by instruments."""
+
+import base64
+import hashlib
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import requests
+
+from contracts.guard import COOKIE
+from contracts.identity import EDGE, launch_word, new_word, service_word
+from tests.support.contents import Contents, contents, differences
+from tests.support.fuzzing import Drawn, Entry, distinct, drawn, fuzz, is_meant
+from tests.support.guarded import PASSWORD, Guarded
+from tests.support.laboratory import CONTENT, Laboratory
+from tests.support.mosquitto import Mosquitto
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2"))
+SEED = None if "FUZZ_EXAMPLES" in os.environ else 1
+MARK = "mine-of-scope-1-alone"
+"""The name of a file that no request names, so that it is only in answers that tell of its job."""
+REFUSED = {400, 401, 413, 414, 431}
+"""400 and above 401: what is no HTTP, or too much of it, is refused before anybody looks who it is."""
+OF_ONESELF = {"POST /api/v1/login", "POST /api/v1/logout", "POST /api/v1/password"}
+SELDOM = {
+    *("PATCH /api/v1/files/{upload}", "GET /api/v1/transmitFile/{job_id}/{place}", "HEAD /api/v1/files/{upload}"),
+    *("POST /api/v1/reject/{job_id}", "DELETE /api/v1/reject/{job_id}", "POST /api/v1/archiveFile/{job_id}"),
+    *("POST /api/v1/enrolments/redeem", "POST /api/v1/password", "POST /api/v1/login"),
+}
+
+
+@dataclass
+class Guardroom:
+    """The deployment, who is known there, and the requests that were made up for each of its services."""
+
+    lab: Guarded
+    laboratory: Laboratory
+    edges: dict[str, str]
+    foreign: set[str]
+    made: dict[str, list[Drawn]] = field(default_factory=dict)
+
+    @property
+    def authority(self) -> str:
+        return str(self.lab.gateway.authority)
+
+    def known(self, service: str) -> dict[str, list[str]]:
+        """Values worth trying; users and instruments are such whom nobody misses."""
+        found = self.laboratory.known(service)
+        spare = ["spare"]
+        return found | {"path.name": spare, "body.Name": spare, "body.Password": [PASSWORD], "body.Old": [PASSWORD]}
+
+    def draw(self) -> None:
+        """Requests for every operation of every service; once, they are what takes the time."""
+        for service in self.lab.gateway.ports():
+            url, known = self.lab.gateway.url(service), self.known(service)
+            known |= {"body.Password": [], "body.Old": []}  # what nobody but the user knows
+            entry = Entry(authority=self.lab.gateway.authority)
+            self.made[service] = drawn(url, known, examples=EXAMPLES, seed=SEED, entry=entry)
+
+    def ask(
+        self, say: Callable[[requests.PreparedRequest], object], take: Callable[[Drawn], bool] = lambda _: True
+    ) -> Iterator[tuple[str, Drawn, requests.Response]]:
+        """Every request that is to be taken, sent as somebody."""
+        for service, some in self.made.items():
+            with requests.Session() as session:
+                session.trust_env = False
+                for one in filter(take, some):
+                    asked = one.request.copy()
+                    say(asked)
+                    yield service, one, session.send(asked, verify=self.authority, timeout=30, allow_redirects=False)
+
+    def contents(self) -> Contents:
+        return contents(self.lab.gateway.data)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guardroom]:
+    broker = Mosquitto()
+    lab = Guarded(tmp_path_factory.mktemp("guarded"), "up", CYTOBUS_EXPORT_URL=broker.url)
+    try:
+        lab.start()
+        lab.command("users", "add", "spare", "--role", "viewer")
+        edges = {name: _enrolled(lab, name) for name in ("scope-1", "scope-2", "revoked", "spare")}
+        laboratory = Laboratory(lab.gateway, "scope-1", edges["scope-1"])
+        laboratory.fill()
+        job_id, _ = laboratory.waiting(f"{MARK}.tif")
+        laboratory.upload(job_id, len(CONTENT))
+        lab.gateway.wait_for(lambda: lab.gateway.counts().get("delivering") == 1, 60, "there is no result to fetch")
+        made = Guardroom(lab, laboratory, edges, set())
+        made.draw()
+        made.foreign = {job["Id"] for job in lab.gateway.jobs()}
+        lab.gateway.wait_for(lambda: not _outbox(made.contents()), 60, "announcements do not leave")
+        yield made
+    finally:
+        lab.close()
+        broker.close()
+
+
+def _enrolled(lab: Guarded, name: str) -> str:
+    """The word of an instrument that came in by a code."""
+    word = new_word(EDGE)
+    code = lab.invite(name).partition("#")[0]
+    body = {"Code": code, "Digest": hashlib.sha256(word.encode()).hexdigest()}
+    answer = lab.gateway.ask("POST", "job-repository", "/api/v1/enrolments/redeem", json=body)
+    assert answer.status_code == 201, answer.text
+    return word
+
+
+def _outbox(found: Contents) -> list[tuple[str, ...]]:
+    return [line for line in found if line[:2] == ("gateway.db", "outbox")]
+
+
+def _bearer(word: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {word}"}
+
+
+def _strangers(room: Guardroom) -> Mapping[str, dict[str, str]]:
+    """Everything that is no (longer a) proof of who one is, as headers."""
+    lab, secret = room.lab, (room.lab.gateway.data / "secret").read_bytes().strip()
+    ask = lab.gateway.ask
+    job = next(job for job in lab.gateway.jobs() if job["State"] == "running")
+    launch = launch_word(secret, job["Id"], job["PipelineDetails"]["TaskId"], job["PipelineDetails"]["Launch"])
+    lab.command("users", "add", "former", "--role", "admin")
+    former = lab.command("users", "token", "former").strip().splitlines()[-1]
+    lab.command("users", "remove", "former")
+    revoked = lab.command("users", "token", "spare").strip().splitlines()[-1]
+    assert ask("DELETE", "job-repository", "/api/v1/users/spare/tokens").status_code == 200
+    lab.command("edges", "revoke", "revoked")
+    body = {"Name": "anna", "Password": PASSWORD}
+    login = ask("POST", "job-repository", "/api/v1/login", json=body)
+    session, check = login.cookies[COOKIE], login.json()["Check"]
+    leave = {"Cookie": f"{COOKIE}={session}", "X-Cytobus-Check": check, "Authorization": ""}
+    assert ask("POST", "job-repository", "/api/v1/logout", headers=leave).status_code == 200
+    basic = base64.b64encode(f"anna:{PASSWORD}".encode()).decode()
+    return {
+        "nobody": {},
+        "nonsense": _bearer("nonsense"),
+        "nothing": {"Authorization": "Bearer "},
+        "a service's word that is too old": _bearer(service_word(secret, "task-launcher", time.time() - 3600)),
+        "a service's word by another secret": _bearer(service_word(b"another secret" * 2, "x", time.time())),
+        "a pipeline's word where a token belongs": _bearer(launch),
+        "a user's token that was revoked": _bearer(revoked),
+        "the token of a user who is gone": _bearer(former),
+        "an instrument's word that was revoked": _bearer(room.edges["revoked"]),
+        "name and password, as browsers send them": {"Authorization": f"Basic {basic}"},
+        "a session that was ended": {"Cookie": f"{COOKIE}={session}", "X-Cytobus-Check": check},
+        "an administrator's token in the cookie": {"Cookie": f"{COOKIE}={lab.words['admin']}"},
+        "an instrument's word in the cookie": {"Cookie": f"{COOKIE}={room.edges['scope-1']}"},
+        "a service's word in the cookie": {"Cookie": f"{COOKIE}={service_word(secret, 'x', time.time())}"},
+    }
+
+
+def _told(who: str, service: str, one: Drawn, answer: requests.Response) -> str:
+    return f"{who}: {service}: {one.operation} ({one.request.url}): {answer.status_code} {answer.text[:200]}"
+
+
+@pytest.mark.system
+def test_a_stranger_gets_nothing_and_changes_nothing(room: Guardroom) -> None:
+    strangers = _strangers(room)
+    before, wrong, asked = room.contents(), [], defaultdict(int)
+
+    for who, headers in strangers.items():
+        for service, one, answer in room.ask(lambda request, more=headers: request.headers.update(more)):
+            asked[who] += 1
+            good = answer.status_code < 500 if one.public else answer.status_code in REFUSED
+            if not good:
+                wrong.append(_told(who, service, one, answer))
+
+    assert wrong[:10] == []
+    assert differences(before, room.contents()) == []
+    assert set(room.made) == set(room.lab.gateway.ports())
+    assert len(set(asked.values())) == 1
+    assert min(asked.values()) >= 150, asked
+
+
+@pytest.mark.system
+def test_a_viewer_changes_nothing(room: Guardroom) -> None:
+    before, wrong, looked = room.contents(), [], 0
+
+    for service, one, answer in room.ask(lambda request: request.headers.update(_bearer(room.lab.words["viewer"]))):
+        status = answer.status_code
+        looked += status < 300 and not one.changes
+        done = one.changes and status < 400 and one.operation not in OF_ONESELF
+        unknown = status == 401 and not one.public
+        broken = status >= 500 and not is_meant(service, one.operation, status, answer.text)
+        if done or unknown or broken:
+            wrong.append(_told("viktor", service, one, answer))
+
+    assert wrong[:10] == []
+    assert differences(before, room.contents()) == []
+    assert looked >= 50
+
+
+@pytest.mark.system
+def test_an_instrument_learns_and_changes_nothing_of_anothers_jobs(room: Guardroom) -> None:
+    before, wrong, seen = room.contents(), [], set()
+
+    for service, one, answer in room.ask(lambda request: request.headers.update(_bearer(room.edges["scope-2"]))):
+        theirs = any(job_id in (one.request.path_url or "") for job_id in room.foreign)
+        shown = f"{answer.text} {answer.headers}"
+        seen.add(answer.status_code)
+        if (theirs and answer.status_code < 400) or MARK in shown or answer.status_code >= 500:
+            wrong.append(_told("scope-2", service, one, answer))
+
+    assert wrong[:10] == []
+    # Its own word it may replace; of nothing else there is anything to see.
+    changed = [line for line in differences(before, room.contents()) if "| word |" not in line or "scope-2" not in line]
+    assert changed == []
+    assert {200, 403} <= seen
+    # The same requests, made by those whose job it is, do tell.
+    mine = _bearer(room.edges["scope-1"])
+    looks = room.ask(lambda request: request.headers.update(mine), lambda one: not one.changes)
+    told = {one.operation for _, one, answer in looks if MARK in answer.text}
+    assert "GET /api/v1/job" in told
+
+
+@pytest.mark.system
+def test_an_administrator_gets_answers_that_are_described(room: Guardroom) -> None:
+    """The last test here: it changes a lot."""
+    gateway, before = room.lab.gateway, room.contents()
+    faults: list[str] = []
+    never: list[str] = []
+    entry = Entry(room.lab.words["admin"], gateway.authority)
+    for service in gateway.ports():
+        known, task_of = room.known(service), room.laboratory.task_of()
+        outcome = fuzz(
+            gateway.url(service),
+            service,
+            known,
+            task_of,
+            examples=EXAMPLES,
+            seed=SEED,
+            phases=("examples", "fuzzing"),
+            entry=entry,
+        )
+        faults += [f"{service}: {fault}" for fault in outcome.faults]
+        never += [one for one, statuses in outcome.seen.items() if one not in SELDOM and min(statuses) >= 400]
+
+    assert distinct(faults) == []
+    assert never == []
+    assert differences(before, room.contents()) != []
+    still = gateway.ask("GET", "job-repository", "/api/v1/whoami")
+    assert still.json()["Role"] == "admin"
