@@ -98,14 +98,14 @@ class OpenIdLogins:
     def __init__(
         self, provider: OpenIdProvider, meant: Claims, store: IdentityStore, secret: bytes, clock: Clock
     ) -> None:
-        self._provider, self._meant, self._store = provider, meant, store
+        self.provider, self._meant, self._store = provider, meant, store
         self._secret, self._clock = secret, clock
 
     async def begin(self) -> tuple[str, str]:
         """Where to send a browser, and its ticket."""
         seed = secrets.token_urlsafe(32)
         state, nonce, verifier = (derived(self._secret, what, seed) for what in ("state", "nonce", "verifier"))
-        return await self._provider.login_url(state, nonce, verifier), new_ticket(self._secret, seed, self._now())
+        return await self.provider.login_url(state, nonce, verifier), new_ticket(self._secret, seed, self._now())
 
     async def finish(self, request: Request) -> Identity:
         """Who comes back from the provider; they have an account now.
@@ -118,7 +118,7 @@ class OpenIdLogins:
         try:
             code = _code_in(request)
             nonce, verifier = derived(self._secret, "nonce", seed), derived(self._secret, "verifier", seed)
-            person = person_of(await self._provider.claims(code, nonce, verifier), self._meant)
+            person = person_of(await self.provider.claims(code, nonce, verifier), self._meant)
             name = person.name
             return await self._admit(person)
         except (Unauthorized, Forbidden, Conflict) as error:
