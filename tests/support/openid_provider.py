@@ -1,7 +1,7 @@
 """An OpenID provider for tests: a stand-in for a laboratory's Keycloak and the like.
 
-Built from OpenID Connect Core 1.0 and Discovery 1.0, RFC 6749 and RFC 7636. It logs one fixed user in without asking, and
-can be made to lie.
+Built from OpenID Connect Core 1.0 and Discovery 1.0, RFC 6749 and RFC 7636. It logs one fixed user in without asking,
+and can be made to lie.
 """
 
 import base64

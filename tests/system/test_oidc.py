@@ -35,7 +35,7 @@ def test_somebody_logs_in_at_the_provider_and_works_here(tmp_path):
             assert (answer.status_code, answer.headers.get("location")) == (303, "/"), answer.text
             who = browser.get("/api/v1/whoami").json()
             assert (who["Name"], who["Role"]) == ("anna", "admin")
-            assert browser.get(f"{gateway.url('task-launcher')}/api/v1/task").status_code == 200
+            assert browser.get(f"{gateway.url('task-launcher')}/api/v1/task").status_code == 204
             shown = browser.get("/api/v2/config").text
             assert there.issuer in shown
             assert SECRET not in shown
