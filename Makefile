@@ -44,7 +44,7 @@ faults-long: $(VENV)/ready-test
 # What goes into the images, with the hash of each file; anew with newer versions: make lock.
 lock: $(VENV)/ready-test
 	$(BIN)/uv pip compile $(LOCK) --extra bus --extra otel -o compose/locked/edge.txt
-	$(BIN)/uv pip compile $(LOCK) --extra gateway --extra pipelines --extra otel -o compose/locked/all.txt
+	$(BIN)/uv pip compile $(LOCK) --extra gateway --extra oidc --extra pipelines --extra otel -o compose/locked/all.txt
 
 # Asks the advisory database about all that goes into the images; needs the internet.
 audit: $(VENV)/ready-test

@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from compose.access import Access
+from compose.logins import logins
 from compose.settings import Settings, address
 from contracts.client import HttpJobs, HttpTasks
 from contracts.disk import keep_folder
 from contracts.edgex import Style
-from contracts.ports import Bus, Jobs, Service
+from contracts.ports import Bus, Clock, Jobs, Service
 from contracts.room import MB, Room
 from gateway.database import doubts, migrate, open_engine
 from gateway.file_receiver.admission import Admission
@@ -78,7 +79,7 @@ async def gateway(
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
             identities = IdentityStore(base.writer, base.reader, clock)
-            outbox, doors = Outbox(base.writer, base.reader), _doors(access, identities)
+            outbox, doors = Outbox(base.writer, base.reader), _doors(access, identities, clock, ports)
             jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=doors)
         else:
             jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
@@ -116,10 +117,14 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
         readers.dispose()
 
 
-def _doors(access: Access, identities: IdentityStore) -> IdentityRoutes:
-    secure = access.settings.secured()
+def _doors(access: Access, identities: IdentityStore, clock: Clock, ports: Mapping[str, int]) -> IdentityRoutes:
     return IdentityRoutes(
-        identities, PasswordLogins(identities), access.secret, authority=access.authority, secure=secure
+        identities,
+        PasswordLogins(identities),
+        access.secret,
+        authority=access.authority,
+        secure=access.settings.secured(),
+        openid=logins(access, identities, clock, ports["job-repository"]),
     )
 
 

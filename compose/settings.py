@@ -1,7 +1,6 @@
 """All settings of all parts: one TOML file, and environment variables that override it."""
 
 import hashlib
-import ipaddress
 import os
 import socket
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from compose.addresses import is_loopback
 from compose.machine import fitting_workers
+from compose.oidc import OidcSettings
 from contracts.hosting import PORTS
 from contracts.states import MAX_FAILURES
 
@@ -164,6 +165,7 @@ class SecuritySettings(Part):
     """PEM file of the root by which the gateway's certificate is checked; empty: as enrolled, else the system's."""
     allowed_origins: tuple[str, ...] = ()
     """Sites whose pages may use the services from a browser, such as ``https://ui.lab``."""
+    oidc: OidcSettings = OidcSettings()
 
 
 class Settings(BaseSettings):
@@ -274,11 +276,12 @@ class Settings(BaseSettings):
             plain[name] = without_password(plain[name])
         plain["gateway"]["database_url"] = without_password(self.database_url())
         plain["security"]["secret"] = "***" if self.security.secret else ""
+        plain["security"]["oidc"]["client_secret"] = "***" if self.security.oidc.client_secret else ""
         return plain
 
     def secured(self) -> bool:
         """Whether everybody has to say who they are."""
-        return self.security.required == "always" or not _is_loopback(self.published_on or self.host)
+        return self.security.required == "always" or not is_loopback(self.published_on or self.host)
 
     def with_tls(self) -> bool:
         """Whether the services speak TLS themselves."""
@@ -317,13 +320,6 @@ class Settings(BaseSettings):
 def address(base: str, service: str, port: int) -> str:
     """Where a service is: a base of the settings, the service's name put in, with its port."""
     return f"{base.rstrip('/').replace('{service}', service)}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def without_password(url: str) -> str:

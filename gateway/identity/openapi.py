@@ -41,7 +41,7 @@ def _listed(**fields: Schema) -> Schema:
 
 def operations() -> Operations:
     """What is served about identities, beside the job repository."""
-    return {**_people(), **_users(), **_edges(), **_services()}
+    return {**_people(), **_by_provider(), **_users(), **_edges(), **_services()}
 
 
 def _people() -> Operations:
@@ -59,6 +59,36 @@ def _people() -> Operations:
             "Change one's own password",
             {200: empty("Changed; all sessions are over."), 403: error("The old one is wrong."), **SLOWER, **FAULTY},
             body=Content(read(bodies.NewPassword)),
+        ),
+    }
+
+
+def _by_provider() -> Operations:
+    location: Schema = {"Location": {"description": "Where to go on.", "schema": words()}}
+    nowhere: Mapping[int, Answer] = {404: error("No OpenID provider is set.")}
+    told = (
+        Parameter("state", words(), "As the provider was told it."),
+        Parameter("code", words(), "The provider's, good once."),
+        Parameter("error", words(), "The provider's, instead of a code."),
+    )
+    return {
+        "GET /api/v1/oidc/login": Operation(
+            "Log in at the OpenID provider",
+            {303: Answer("To the provider.", headers=location), **nowhere, **AWAY},
+            callers=ANYBODY,
+        ),
+        "GET /api/v1/oidc/callback": Operation(
+            "Come back from the OpenID provider",
+            {
+                303: Answer("A session has begun.", headers=location),
+                401: error("What the provider sent is not good."),
+                403: error("The provider let nobody in, or somebody without a role here."),
+                409: error("The name is somebody else's."),
+                **nowhere,
+                **FAULTY,
+            },
+            told,
+            callers=ANYBODY,
         ),
     }
 

@@ -4,21 +4,24 @@ import asyncio
 import base64
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import web
 from contracts.disk import bare_name
 from contracts.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from contracts.guard import COOKIE, Entry, address_of, identity_of, session_in
-from contracts.identity import PEOPLE, SESSION, USER, Role, session_check
+from contracts.identity import PEOPLE, SESSION, USER, Identity, Role, session_check
 from contracts.openapi import Operations
 from gateway.identity.passwords import PasswordLogins, hashed
 from gateway.identity.store import SESSION_DAYS, IdentityStore
+
+if TYPE_CHECKING:
+    from gateway.identity.oidc import OpenIdLogins
 
 CODE_HOURS = 24.0
 DIGEST = r"^[0-9a-f]{64}$"
@@ -80,7 +83,7 @@ class Said(_Body):
 
 class IdentityRoutes:
     """Everything about who may come in. ``authority`` is the certificate that instruments are to trust, if we made
-    it ourselves; ``secure`` says that browsers reach us by TLS."""
+    it ourselves; ``secure`` says that browsers reach us by TLS; ``openid`` is where people log in at a provider."""
 
     def __init__(
         self,
@@ -90,14 +93,17 @@ class IdentityRoutes:
         *,
         authority: Path | None = None,
         secure: bool = False,
+        openid: "OpenIdLogins | None" = None,
     ) -> None:
         self._store, self._logins, self._secret = store, logins, secret
-        self._authority, self._secure = authority, secure
+        self._authority, self._secure, self._openid = authority, secure, openid
 
     def routes(self) -> list[BaseRoute]:
         """All below ``/api/v1``."""
         table = [
             ("/login", self.on_login, "POST"),
+            ("/oidc/login", self.on_oidc_login, "GET"),
+            ("/oidc/callback", self.on_oidc_callback, "GET"),
             ("/logout", self.on_logout, "POST"),
             ("/whoami", self.on_whoami, "GET"),
             ("/password", self.on_password, "POST"),
@@ -132,9 +138,34 @@ class IdentityRoutes:
         if identity is None:
             await self._store.record(Entry(login.name, "", address_of(request), "log in", "refused"))
             raise Unauthorized("name or password is wrong")
-        session = await self._store.give(SESSION, identity.name, SESSION_DAYS)
-        await self._store.record(Entry(identity.actor, identity.role, address_of(request), "log in", "allowed"))
+        session = await self._begin(request, identity, "log in")
         response = web.json({"Name": identity.name, "Role": identity.role, "Check": self._check(session)})
+        return self._with_session(response, session)
+
+    async def on_oidc_login(self, _request: Request) -> Response:
+        url, ticket = await self._provider().begin()
+        response = RedirectResponse(url, 303, web.NOT_CACHED)
+        self._provider().hand(response, ticket, secure=self._secure)
+        return response
+
+    async def on_oidc_callback(self, request: Request) -> Response:
+        identity = await self._provider().finish(request)
+        session = await self._begin(request, identity, "log in (OpenID Connect)")
+        response = RedirectResponse("/", 303, web.NOT_CACHED)
+        self._provider().take_back(response, secure=self._secure)
+        return self._with_session(response, session)
+
+    def _provider(self) -> "OpenIdLogins":
+        if self._openid is None:
+            raise NotFound("nobody logs in by OpenID Connect here: no provider is set (security.oidc.issuer)")
+        return self._openid
+
+    async def _begin(self, request: Request, identity: Identity, what: str) -> str:
+        session = await self._store.give(SESSION, identity.name, SESSION_DAYS)
+        await self._store.record(Entry(identity.actor, identity.role, address_of(request), what, "allowed"))
+        return session
+
+    def _with_session(self, response: Response, session: str) -> Response:
         response.set_cookie(
             COOKIE, session, int(SESSION_DAYS * 86_400), httponly=True, samesite="strict", secure=self._secure
         )

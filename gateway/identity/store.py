@@ -154,6 +154,57 @@ class IdentityStore:
 
         await self._writer.run(work)
 
+    # --- users whom a provider vouches for
+
+    async def admit(self, subject: str, name: str, role: Role) -> None:
+        """Make or change the user that is ``subject`` at the provider: what it says of them holds, here too.
+
+        Raises ``Conflict`` where the name is somebody else's: names can be chosen or given anew, subjects cannot.
+        """
+        now = self._clock()
+
+        def work(tx: sa.Connection) -> None:
+            row = tx.execute(sa.select(account).where(account.c.name == name).with_for_update()).first()
+            if row is not None and row.subject != subject:
+                whose = "another user of the provider" if row.subject else "a user of this gateway"
+                raise Conflict(
+                    f"{name} is {whose} already: an administrator can remove that one (cytobus users remove {name})"
+                )
+            for former in _named_by(tx, subject) - {name}:
+                _remove(tx, former, now)
+            if row is None:
+                fresh = {"name": name, "role": str(role), "password": "", "created": now, "subject": subject}
+                tx.execute(account.insert(), [fresh])
+            elif row.role != role:
+                tx.execute(account.update().where(account.c.name == name).values(role=str(role)))
+                _end_sessions(tx, name, now)
+
+        await self._writer.run(work)
+
+    async def turn_away(self, subject: str) -> None:
+        """The provider vouches no more for whoever this is: their words are good no more."""
+        now = self._clock()
+
+        def work(tx: sa.Connection) -> None:
+            for name in _named_by(tx, subject):
+                _end_words(tx, name, now)
+
+        await self._writer.run(work)
+
+    async def spend(self, ticket: str, seconds: float) -> bool:
+        """Whether this ticket, which lives so long at most, is used for the first time."""
+        now, kind = self._clock(), "login"
+        row = _word(digest_of(ticket), kind, "", now, int(seconds * 1e9))
+
+        def work(tx: sa.Connection) -> bool:
+            if tx.execute(sa.select(word.c.digest).where(word.c.digest == row["digest"])).first() is not None:
+                return False
+            tx.execute(word.delete().where(word.c.kind == kind, word.c.expires <= now))
+            tx.execute(word.insert(), [row])
+            return True
+
+        return await self._writer.run(work)
+
     # --- users
 
     async def account(self, name: str) -> Account | None:
@@ -201,9 +252,7 @@ class IdentityStore:
                 raise NotFound(f"there is no user {name}")
             if row.role == Role.ADMIN:
                 _keep_an_admin(tx, name)
-            tx.execute(account.delete().where(account.c.name == name))
-            mine = word.c.kind.in_(("user", "session")) & (word.c.name == name) & (word.c.revoked == 0)
-            tx.execute(word.update().where(mine).values(revoked=now))
+            _remove(tx, name, now)
 
         await self._writer.run(work)
 
@@ -237,6 +286,20 @@ def _keep_an_admin(tx: sa.Connection, name: str) -> None:
     others = sa.select(account.c.name).where(account.c.role == Role.ADMIN, account.c.name != name).limit(1)
     if tx.execute(others).first() is None:
         raise Conflict(f"{name} is the only administrator: make another one first")
+
+
+def _named_by(tx: sa.Connection, subject: str) -> set[str]:
+    return set(tx.scalars(sa.select(account.c.name).where(account.c.subject == subject)))
+
+
+def _remove(tx: sa.Connection, name: str, now: int) -> None:
+    tx.execute(account.delete().where(account.c.name == name))
+    _end_words(tx, name, now)
+
+
+def _end_words(tx: sa.Connection, name: str, now: int) -> None:
+    mine = word.c.kind.in_(("user", "session")) & (word.c.name == name) & (word.c.revoked == 0)
+    tx.execute(word.update().where(mine).values(revoked=now))
 
 
 def _end_sessions(tx: sa.Connection, name: str, now: int) -> None:

@@ -11,13 +11,14 @@ account = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("password", sa.Text, nullable=False),  # an argon2id hash; empty: logs in elsewhere only
     sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False, server_default=""),  # at an OpenID provider; empty: a user of ours
 )
 
 word = sa.Table(
     "word",
     metadata,
     sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),  # edge, user, session
+    sa.Column("kind", sa.Text, nullable=False),  # edge, user, session; login: one by a provider, done
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("created", sa.BigInteger, nullable=False),
     sa.Column("expires", sa.BigInteger, nullable=False),  # ns; 0: never
