@@ -70,7 +70,11 @@ class Runner:
             topic
         ) in self._plugins:  # there from the start: what appears with its first count has not grown, to Prometheus
             self._seconds.labels(topic, str(Status.DONE))
-        self.meters = (self._seconds,)
+        self._replaced = meters.histogram(
+            "cytobus_worker_replacement_seconds", "Time in which a worker process that had ended was replaced (s)"
+        )
+        self._workers.on_replaced = self._replaced.observe
+        self.meters = (self._seconds, self._replaced)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -202,7 +206,8 @@ class Runner:
         if outcome.status is Status.DAMAGED:
             log.warning("job %s: %s", job.id, outcome.reason)
             return InputDamaged(job_id=job.id, by=BY, reason=outcome.reason, worker=self._worker, attempt=job.attempts)
-        pause = pause_after(job.failures, first=0.5, chance=random.random())
+        # A run that took its worker long is not repeated at once: the others come first, longer each time.
+        pause = pause_after(job.failures, first=0.5, chance=random.random()) + outcome.seconds * (job.failures + 1)
         log.warning("job %s: %s", job.id, outcome.reason)
         return StepFailed(
             job_id=job.id,
