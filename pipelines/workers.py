@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
-from pipelines.delivery import Output, discard, scratch_of
+from pipelines.delivery import Output, abandon
 from pipelines.execution import Outcome, RunRequest, Status
 from pipelines.worker_process import Setup, serve
 
@@ -160,7 +160,7 @@ class _Slot:
             return outcome if isinstance(outcome, Outcome) else Outcome(Status.ERROR, reason=outcome)
         except (EOFError, OSError):
             fault = self.fault()
-            discard(scratch_of(request.folder, request.job, request.attempt))
+            abandon(request.folder, request.job, request.attempt)
             if self._fate is Status.TIMED_OUT:
                 fault = f"stopped after {request.timeout:g} s, the pipeline's time limit"
             seconds = time.perf_counter() - started
