@@ -185,11 +185,11 @@ class FileReceiver:
             part = self._parts.setdefault(name, loaded)
         if part.busy:
             raise transfer.Busy(f"another request is writing to upload {name}")
-        part.busy = True
+        part.free.clear()
         try:
             yield part
         finally:
-            part.busy = False
+            part.free.set()
             if not part.noted and part.placed is None:
                 self._parts.pop(name, None)
             self._make_room()
@@ -274,8 +274,7 @@ async def _let_go(part: Part) -> bool:
     an answer on the spot it would send the next chunk in vain."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(BREATHER):
-            while part.busy:
-                await asyncio.sleep(0.01)
+            await part.free.wait()
     return not part.busy
 
 

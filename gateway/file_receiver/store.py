@@ -1,5 +1,6 @@
 """Unfinished uploads on the disk, and the way of a finished one to its place. Everything here blocks."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -54,7 +55,14 @@ class Part:
         self.upload, self.path, self.offset, self.noted = upload, path, offset, noted
         self.whole = hashlib.sha256() if offset == 0 else None
         self.placed: Path | None = None
-        self.busy = False
+        self.free = asyncio.Event()
+        """cleared while a request has it"""
+        self.free.set()
+
+    @property
+    def busy(self) -> bool:
+        """A request has it."""
+        return not self.free.is_set()
 
     @property
     def full(self) -> bool:

@@ -41,7 +41,7 @@ class Overload:
 
     @property
     def slope(self) -> float:
-        """Growth of memory over the second half of the overload (bytes a second)."""
+        """Growth of memory over the second half of the time (bytes a second)."""
         half = len(self.at) // 2
         if len(self.at) - half < 2:
             return 0.0
@@ -68,12 +68,7 @@ def measured(
         _offer(instance, "probe", probe, rng)
         wait_for(lambda: _done(instance) >= 20 + probe, 600, lambda: "the probe did not end")
         found.rate = probe / (time.monotonic() - begun)
-        _overload(found, instance, seconds, found.rate * times, rng)
-        ended = time.monotonic()
-        total = 20 + probe + found.files
-        wait_for(lambda: _done(instance) >= total, patience, lambda: f"{instance.counts()} of {total}")
-        found.catching_up = time.monotonic() - ended
-        _look(found, instance, ended)
+        total = 20 + probe + _overload(found, instance, seconds, found.rate * times, rng, patience)
         _account(instance, total)
     finally:
         instance.close()
@@ -86,27 +81,34 @@ def _offer(instance: Instance, name: str, many: int, rng: random.Random) -> None
         instance.drop(one, f"{one} ".encode() + rng.randbytes(2000))
 
 
-def _overload(found: Overload, instance: Instance, seconds: float, rate: float, rng: random.Random) -> None:
-    """Offer so many files a second, and look at the system meanwhile."""
-    stop = threading.Event()
-    begun = time.monotonic()
-    watching = threading.Thread(target=_watch, args=(found, instance, begun, stop))
+def _overload(
+    found: Overload, instance: Instance, seconds: float, rate: float, rng: random.Random, patience: float
+) -> int:
+    """Offer so many files a second and let it catch up, and look at the system meanwhile; how many files it were."""
+    stop, before = threading.Event(), _done(instance)
+    watching = threading.Thread(target=_watch, args=(found, instance, stop))
     watching.start()
     try:
+        begun = time.monotonic()
         while (passed := time.monotonic() - begun) < seconds:
-            due = int(passed * rate) + 1
-            for number in range(found.files, due):
+            for number in range(found.files, int(passed * rate) + 1):
                 one = f"flood-{number:06}.dat"
                 instance.drop(one, f"{one} ".encode() + rng.randbytes(2000))
-            found.files = max(found.files, due)
+                found.files = number + 1
             stop.wait(0.01)
-        found.offered = found.files / (time.monotonic() - begun)
+        ended = time.monotonic()
+        found.offered = found.files / (ended - begun)
+        total = before + found.files
+        wait_for(lambda: _done(instance) >= total, patience, lambda: f"{instance.counts()} of {total}")
+        found.catching_up = time.monotonic() - ended
     finally:
         stop.set()
         watching.join()
+    return found.files
 
 
-def _watch(found: Overload, instance: Instance, begun: float, stop: threading.Event) -> None:
+def _watch(found: Overload, instance: Instance, stop: threading.Event) -> None:
+    begun = time.monotonic()
     while not stop.wait(EVERY):
         _look(found, instance, begun)
 

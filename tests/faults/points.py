@@ -153,7 +153,9 @@ def main() -> int:
 
     try:
         with ThreadPoolExecutor(chosen.machines) as threads:
-            for what, survived in threads.map(work, [(name, when) for name in chosen.stretches for when in chosen.when]):
+            for what, survived in threads.map(
+                work, [(name, when) for name in chosen.stretches for when in chosen.when]
+            ):
                 console.print(f"{' '.join(what)}: {survived.many} points survived, {survived.seconds:.0f} s")
                 all_of_them.add(survived)
     except Lost as error:

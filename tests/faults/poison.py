@@ -1,7 +1,8 @@
 """What files that break their pipeline cost the others.
 
 A poison file legitimately takes the slots of workers in which its runs are made: so long as they last (a hanging one:
-until its time limit), as often as it is tried, and until a process that it has ended is replaced. What is lost beyond that is the fault of the system:
+until its time limit), as often as it is tried, and until a process that it has ended is replaced. What is lost beyond
+that is the fault of the system:
 
     expected = seconds of the good files alone + slot seconds of the poison / number of workers
     loss     = 1 - expected / seconds of the good files among the poison
@@ -47,11 +48,11 @@ class Poison:
         return statistics.median(1 - (alone + slots / WORKERS) / among for alone, among, slots in rounds)
 
 
-def measured(
-    folder: Path, *, good: int, bad: int, rounds: int, seed: int = 1, patience: float = 300.0
-) -> Poison:
-    """``rounds`` times ``good`` files alone and then among ``bad`` files of each kind. Raises ``Lost`` unless every good
-    file completes and every poison file ends in quarantine."""
+def measured(folder: Path, *, good: int, bad: int, rounds: int, seed: int = 1, patience: float = 300.0) -> Poison:
+    """``rounds`` times ``good`` files alone and then among ``bad`` files of each kind.
+
+    Raises ``Lost`` unless every good file completes and every poison file ends in quarantine.
+    """
     found, rng = Poison(good, bad), random.Random(seed)
     instance = Instance(
         folder / "data",

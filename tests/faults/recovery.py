@@ -79,7 +79,7 @@ def of_one_process(folder: Path, many: int, *, seed: int = 1, patience: float = 
         for number in range(many):
             files.drop()
             files.moment()
-            if number % 3 == 2:
+            if number % 3 == 1:
                 begun = time.monotonic()
                 _kill_a_worker(instance)
                 found.killed.append("worker")
@@ -136,8 +136,6 @@ def _measure(found: Recoveries, begun: float, instances: list[Instance], files: 
 
 def _kill_a_worker(instance: Instance) -> None:
     """One process that runs pipelines, as the out-of-memory killer would."""
-    workers = [
-        child for child in psutil.Process(instance.pid).children() if "spawn_main" in " ".join(child.cmdline())
-    ]
+    workers = [child for child in psutil.Process(instance.pid).children() if "spawn_main" in " ".join(child.cmdline())]
     assert workers, "no worker process was found"
     workers[0].kill()
