@@ -41,9 +41,7 @@ def scratch(folder: Path, job: str, attempt: int) -> Iterator[Path]:
     """
     place = scratch_of(folder, job, attempt)
     for run in range(max(MAX_ATTEMPTS, attempt) + 1):
-        if (earlier := scratch_of(folder, job, run)).exists():
-            _take_back(earlier, folder)
-            discard(earlier)
+        abandon(folder, job, run)
     make_folder(folder)
     place.mkdir(exist_ok=True)
     try:
@@ -52,6 +50,14 @@ def scratch(folder: Path, job: str, attempt: int) -> Iterator[Path]:
         discard(place)
         raise
     if not any(_is_delivered(file, folder) for file in place.iterdir()):
+        discard(place)
+
+
+def abandon(folder: Path, job: str, attempt: int) -> None:
+    """Nothing is left of a run that ended before anybody was told of it, not even an output already in its place."""
+    place = scratch_of(folder, job, attempt)
+    if place.exists():
+        _take_back(place, folder)
         discard(place)
 
 

@@ -88,7 +88,7 @@ class Outcome:
     reason: str = ""
     """For the operator: why it is not done."""
     seconds: float = 0.0
-    """Spent in the plug-in's own ``run``."""
+    """Spent in the plug-in's own ``run``; where that ended its process, in all."""
 
 
 @cache

@@ -30,6 +30,8 @@ from pipelines.workers import Closed, Limits, Outcome, RunRequest, Status, Worke
 
 log = logging.getLogger(__name__)
 BY = "pipeline-runner"
+LONGEST_TURN = 600.0
+"""Seconds for which a job that took its worker long lets others go first, at most; less than ``rules.FARTHEST``."""
 REGISTER_SECONDS = 30.0
 FULL_PAUSE = 5 * 10**9
 """ns for which a job is left alone whose run found a disk full."""
@@ -84,7 +86,11 @@ class Runner:
             topic
         ) in self._plugins:  # there from the start: what appears with its first count has not grown, to Prometheus
             self._seconds.labels(topic, str(Status.DONE))
-        self.meters = (self._seconds, *([room] if room else ()))
+        self._replaced = meters.histogram(
+            "cytobus_worker_replacement_seconds", "Time in which a worker process that had ended was replaced (s)"
+        )
+        self._workers.on_replaced = self._replaced.observe
+        self.meters = (self._seconds, self._replaced, *([room] if room else ()))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -250,7 +256,9 @@ class Runner:
                 worker=self._worker,
                 attempt=job.attempts,
             )
+        # A run that took its worker long is not repeated at once: the others come first, longer each time.
         pause = pause_after(job.failures, first=0.5, chance=random.random())
+        pause += min(outcome.seconds * (job.failures + 1), LONGEST_TURN)
         return StepFailed(
             job_id=job.id,
             by=BY,

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
-from pipelines.delivery import Output, discard, scratch_of
+from pipelines.delivery import Output, abandon
 from pipelines.execution import Limits, Outcome, RunRequest, Status
 from pipelines.worker_process import Setup, serve
 
@@ -59,6 +60,8 @@ class Workers:
         self._free: asyncio.Queue[_Slot] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(size, "worker-slot")
         self._closed = False
+        self.on_replaced: Callable[[float], None] = lambda seconds: None
+        """Hears how long it took to replace a process that had ended (s): so long its slot was empty."""
 
     async def start(self) -> None:
         """Start the processes and wait until each has loaded its plug-ins."""
@@ -114,7 +117,12 @@ class Workers:
         if self._closed or slot.healthy():
             self._free.put_nowait(slot)
         else:
-            self._call(slot.start).add_done_callback(lambda _: self._free.put_nowait(slot))
+            ended = time.monotonic()
+            self._call(slot.start).add_done_callback(lambda _: self._replaced(slot, ended))
+
+    def _replaced(self, slot: "_Slot", ended: float) -> None:
+        self.on_replaced(time.monotonic() - ended)
+        self._free.put_nowait(slot)
 
     def _kill(self) -> None:
         for slot in self._slots:
@@ -145,16 +153,18 @@ class _Slot:
 
     def exchange(self, request: RunRequest) -> Outcome:
         """Have a request carried out, or tell how that ended the process."""
+        started = time.perf_counter()
         try:
             connection = self._hand_over(request)
             outcome = connection.recv()
             return outcome if isinstance(outcome, Outcome) else Outcome(Status.ERROR, reason=outcome)
         except (EOFError, OSError):
             fault = self.fault()
-            discard(scratch_of(request.folder, request.job, request.attempt))
+            abandon(request.folder, request.job, request.attempt)
             if self._fate is Status.TIMED_OUT:
                 fault = f"stopped after {request.timeout:g} s, the pipeline's time limit"
-            return Outcome(self._fate or Status.CRASHED, reason=f"{request.topic}: {fault}")
+            seconds = time.perf_counter() - started
+            return Outcome(self._fate or Status.CRASHED, reason=f"{request.topic}: {fault}", seconds=seconds)
 
     def _hand_over(self, request: RunRequest) -> "Connection[RunRequest, Outcome | str]":
         """Have a live process begin with the request: one that died idle is no fault of this job."""

@@ -170,11 +170,12 @@ class FileReceiver:
 
     async def _bring(self, job: Job, index: int, output: OutputFile, folder: Path) -> None:
         name = bare_name(output.name)
+        part = self._settings.output / PARTS / f"{bare_name(job.id)}-{index}"
         if output.sha256 and await self._is_there(job, index, name, output.sha256, folder):
+            await _on_disk(lambda: _finish(part, folder))
             return
         if self._room is not None:
             await asyncio.to_thread(self._room.check, output.size or 0)
-        part = self._settings.output / PARTS / f"{bare_name(job.id)}-{index}"
         url = f"/api/v1/transmitFile/{job.id}/{index}"
         sha256 = await self._fetch(url, part, output)
         for candidate in names_for(name, job.id, index):
@@ -263,6 +264,12 @@ def _put(part: Path, target: Path, sha256: str) -> bool:
     part.unlink(missing_ok=True)
     sync_folder(target.parent)
     return True
+
+
+def _finish(part: Path, folder: Path) -> None:
+    """What may be left to do where a crash came after an output had got its name."""
+    part.unlink(missing_ok=True)
+    sync_folder(folder)
 
 
 def _is_empty(path: Path) -> bool:

@@ -38,6 +38,8 @@ FILES = "/api/v1/files"
 MOST_IN_MEMORY = 1024
 CLAIM = 60.0
 """Seconds for which room is kept for an upload that nobody goes on with."""
+BREATHER = 5.0
+"""Seconds for which a question about an upload waits while another request writes to it."""
 
 
 class FileReceiver:
@@ -151,6 +153,7 @@ class FileReceiver:
         upload = _upload(creation, job)
         location = {"Location": f"{FILES}/{upload.id}"}
         if not rules.awaited(job):
+            await self._clear(upload)
             return Response(status_code=201, headers={**location, "Upload-Offset": str(upload.length)})
         async with self._held(upload.id, upload) as part:
             if part.offset == 0 and not part.full:
@@ -165,7 +168,7 @@ class FileReceiver:
     async def _head(self, request: Request) -> Response:
         name = request.path_params["upload"]
         known = self._parts.get(name)
-        if known is not None and known.busy:
+        if known is not None and known.busy and not await _let_go(known):
             confine(request, known.upload.host, f"upload {name}")
             return Response(headers=self._progress(known))
         async with self._held(name) as part:
@@ -224,11 +227,12 @@ class FileReceiver:
             part = self._parts.setdefault(name, loaded)
         if part.busy:
             raise transfer.Busy(f"another request is writing to upload {name}")
-        part.busy = True
+        part.free.clear()
         try:
             yield part
         finally:
-            part.busy, part.seen = False, time.monotonic()
+            part.free.set()
+            part.seen = time.monotonic()
             if not part.noted and part.placed is None:
                 self._parts.pop(name, None)
             self._make_room()
@@ -320,9 +324,25 @@ class FileReceiver:
             await self._forget(part)
         raise refusal
 
+    async def _clear(self, upload: Upload) -> None:
+        """Remove what is left of a delivered upload: a crash may have come after the fact and before the removal."""
+        part = self._parts.get(upload.id) or Part(upload, self._store.parts / upload.id, noted=True)
+        if not part.busy:
+            with contextlib.suppress(AppError):  # it expires
+                await self._forget(part)
+
     async def _forget(self, part: Part) -> None:
         await asyncio.to_thread(self._store.remove, part)
         self._parts.pop(part.upload.id, None)
+
+
+async def _let_go(part: Part) -> bool:
+    """Whether the part is free, now or soon. After a cut the sender asks sooner than the broken request has ended: with
+    an answer on the spot it would send the next chunk in vain."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BREATHER):
+            await part.free.wait()
+    return not part.busy
 
 
 def _upload(creation: transfer.Creation, job: Job) -> Upload:

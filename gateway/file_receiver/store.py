@@ -1,5 +1,6 @@
 """Unfinished uploads on the disk, and the way of a finished one to its place. Everything here blocks."""
 
+import asyncio
 import contextlib
 import errno
 import hashlib
@@ -58,9 +59,17 @@ class Part:
         self.upload, self.path, self.offset, self.noted = upload, path, offset, noted
         self.whole = hashlib.sha256() if offset == 0 else None
         self.placed: Path | None = None
-        self.busy = self.admitted = False
+        self.admitted = False
         self.seen = 0.0
         """When a request was last dealt with (monotonic s)."""
+        self.free = asyncio.Event()
+        """cleared while a request has it"""
+        self.free.set()
+
+    @property
+    def busy(self) -> bool:
+        """A request has it."""
+        return not self.free.is_set()
 
     @property
     def full(self) -> bool:

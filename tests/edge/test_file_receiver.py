@@ -161,6 +161,7 @@ async def test_what_was_put_down_before_a_crash_is_not_fetched_again(journal, jo
         await delivered(jobs, "job-1")
     asked = outputs.asked
     jobs.jobs["job-1"] = job
+    (output / ".parts" / "job-1-0").hardlink_to(output / "0-result.tif")  # the crash came before its removal
     again = FileReceiver(
         ReceiveSettings(output, poll_seconds=0.05), journal, jobs, httpx.AsyncClient(base_url="http://x"), time.time_ns
     )
@@ -168,6 +169,7 @@ async def test_what_was_put_down_before_a_crash_is_not_fetched_again(journal, jo
         await delivered(jobs, "job-1")
     assert outputs.asked == asked
     assert len(contents(output)) == 2
+    assert list((output / ".parts").iterdir()) == []
 
 
 async def test_jobs_of_other_hosts_are_left_alone(jobs, outputs, output, receiver):

@@ -121,6 +121,11 @@ class Control:
         return int(struct.unpack_from("@i", self._page, 24)[0])
 
     @property
+    def kind(self) -> Call:
+        """The kind of the call at which it happened last."""
+        return Call(struct.unpack_from("@i", self._page, 28)[0])
+
+    @property
     def where(self) -> str:
         """The path at which it happened last."""
         return self._page[96:608].split(b"\0")[0].decode(errors="replace")

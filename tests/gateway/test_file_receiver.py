@@ -166,6 +166,42 @@ async def test_another_version_is_told_ours(bench: Bench) -> None:
     assert answer.headers["tus-version"] == answer.headers["tus-resumable"] == "1.0.0"
 
 
+async def test_a_question_waits_for_the_request_that_writes(bench: Bench) -> None:
+    """After a cut the sender asks how far it got: the answer must not come before the broken request has ended."""
+    url = (await bench.create(bench.job(), b"0123456789")).headers["location"]
+    begun, cut = asyncio.Event(), asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"0123"
+        begun.set()
+        await cut.wait()
+        yield b"4567"
+
+    writing = asyncio.create_task(bench.client.patch(url, headers={**BODY, "Upload-Offset": "0"}, content=pieces()))
+    await begun.wait()
+    asking = asyncio.create_task(bench.client.head(url, headers=TUS))
+    await asyncio.wait([asking], timeout=0.2)
+    assert not asking.done()
+    cut.set()
+
+    assert (await writing).status_code == 204
+    assert (await asking).headers["upload-offset"] == "8"
+
+
+async def test_a_repetition_clears_what_a_crash_left_after_the_fact(bench: Bench, tmp_path: Path) -> None:
+    job_id, content = bench.job(), b"0123456789"
+    url = (await bench.create(job_id, content, body=content)).headers["location"]
+    parts = tmp_path / "files" / ".uploads"
+    name = url.rpartition("/")[2]
+    (parts / name).write_bytes(content)
+    (parts / f"{name}.note").write_bytes(b"{}")
+
+    again = await bench.create(job_id, content, body=content)
+
+    assert (again.status_code, again.headers["upload-offset"]) == (201, "10")
+    assert list(parts.iterdir()) == []
+
+
 async def test_what_does_not_fit_is_refused_and_changes_nothing(bench: Bench) -> None:
     url = (await bench.create(bench.job(), b"0123456789", body=b"0123")).headers["location"]
 

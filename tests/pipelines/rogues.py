@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import ClassVar
 
+from pipelines import delivery
 from pipelines.plugin import BadInput, Parameter, Result, Work
 
 
@@ -70,6 +71,15 @@ class Vanishes(Plugin):
     def run(self, work: Work) -> Result:
         (work.folder / "rubbish").write_text("half an output")
         os._exit(3)
+
+
+class VanishesLate(Plugin):
+    """Takes the interpreter with it once its output has its name, before anybody can be told."""
+
+    def run(self, work: Work) -> Result:
+        (work.folder / "late").write_text("an output")
+        delivery.sync_folder = lambda path: os._exit(3)  # in this process alone
+        return Result(("late",))
 
 
 class Segfaults(Plugin):

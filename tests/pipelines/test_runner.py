@@ -121,6 +121,23 @@ async def test_a_file_that_can_never_be_processed_fails_and_what_may_pass_is_tri
     assert weak.not_before > house.clock()
 
 
+async def test_a_run_that_took_long_lets_others_go_first(house):
+    hung = Outcome(Status.TIMED_OUT, reason="only-file: stopped after 100 s", seconds=100.0)
+    workers = ScriptedWorkers(lambda _request: hung)
+    workers.may_finish.set()
+    await launched(house, "slow")
+    async with runner_of(house, workers).running():
+        for failures in (1, 2):
+
+            async def is_tried(failures: int = failures) -> bool:
+                return (await house.store.get("slow")).failures == failures
+
+            await eventually(is_tried)
+            waits = (await house.store.get("slow")).not_before - house.clock.now
+            assert 100 * failures <= waits / 1e9 <= 100 * failures + 3
+            house.clock.turn(waits / 1e9 + 1)
+
+
 @pytest.mark.parametrize("cancelled", [True, False])
 async def test_what_is_not_done_within_the_drain_time_is_given_back_however_the_stop_came(
     house, workers, runner, cancelled

@@ -106,7 +106,7 @@ async def test_a_failure_is_told_in_one_line_and_leaves_nothing(
     assert files(image.parent.parent / "out") == {}
 
 
-@pytest.mark.parametrize(("rogue", "code"), [("Vanishes", 3), ("Deadly", 9)])
+@pytest.mark.parametrize(("rogue", "code"), [("Vanishes", 3), ("VanishesLate", 3), ("Deadly", 9)])
 async def test_a_plug_in_that_ends_its_process_ends_no_other(
     workers: Workers, image: Path, rogue: str, code: int
 ) -> None:
