@@ -5,12 +5,16 @@ import os
 import uuid
 from pathlib import Path
 
-from contracts.disk import keep_folder, place
+from contracts.disk import keep_folder, place, sync_folder
 
 
 def keep(path: Path, content: bytes) -> None:
     """A file that only its owner may read, whole and on disk."""
-    place(_written(path, content), path)
+    temporary = _written(path, content)
+    try:
+        place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def keep_new(path: Path, content: bytes) -> None:
@@ -25,13 +29,18 @@ def keep_new(path: Path, content: bytes) -> None:
             place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _written(path: Path, content: bytes) -> Path:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    with open(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return temporary
