@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from contracts.client import call
 from contracts.errors import Throttled
+from contracts.identity import Identity, Role
 from contracts.limits import MOST_CLIENTS, Bucket, Limited, Limits, client_of
 
 RATES = st.floats(0.1, 1e6)
@@ -99,8 +100,9 @@ async def test_our_own_client_learns_when_to_come_back():
 
 
 def test_an_identity_goes_before_the_address():
-    assert client_of({"client": ("10.0.0.1", 5), "state": {"identity": "scope-1"}}) == "scope-1"
-    assert client_of({"client": ("10.0.0.1", 5), "state": {}}) == "10.0.0.1"
+    scope = Identity("scope-1", Role.EDGE)
+    assert client_of({"client": ("10.0.0.1", 5), "identity": scope}) == "edge scope-1"
+    assert client_of({"client": ("10.0.0.1", 5)}) == "10.0.0.1"
     assert client_of({"client": None}) == "unknown"
 
 
