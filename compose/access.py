@@ -43,7 +43,7 @@ class Access:
         """For those who come in."""
         origins = self.settings.security.allowed_origins
         watch = Watch(self.secret, authenticator, auditor, origins, (self.settings.published_on,))
-        return Door(watch, self.certificate, self.key)
+        return Door(watch, self.certificate, self.key, self.settings.security.tls == "proxy")
 
     def over_network(self, base: str) -> Callable[[str], httpx.AsyncClient]:
         """Makes clients for services of another process."""

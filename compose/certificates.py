@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from contracts.private import keep
+from contracts.private import keep, keep_new
 
 YEARS_OF_AUTHORITY, DAYS_OF_SERVICES, RENEW_DAYS = 20, 800, 90
 """How long each is good; the services' is made anew at a start so long before its end."""
@@ -43,14 +43,20 @@ def certificates(folder: Path, names: Iterable[str]) -> Certificates:
         return found
     root_key = folder / "private" / "authority.key"
     root_key.parent.mkdir(parents=True, exist_ok=True)
-    if not (found.authority.is_file() and root_key.is_file()):
-        key = ec.generate_private_key(ec.SECP256R1())
-        keep(root_key, _pem_of(key))
-        keep(found.authority, _root(key).public_bytes(serialization.Encoding.PEM), 0o644)  # everybody may know it
-    root = x509.load_pem_x509_certificate(found.authority.read_bytes())
+    # Of several services that start at once in a new folder, all use the key, and the root, of the first.
+    if not root_key.is_file():
+        keep_new(root_key, _pem_of(ec.generate_private_key(ec.SECP256R1())))
     signer = serialization.load_pem_private_key(root_key.read_bytes(), None)
     if not isinstance(signer, Key):
         raise OSError(f"{root_key} is no key of ours: remove the folder {folder} to have new ones made")
+    if not found.authority.is_file():
+        keep_new(found.authority, _root(signer).public_bytes(serialization.Encoding.PEM), 0o644)  # all may know it
+    root = x509.load_pem_x509_certificate(found.authority.read_bytes())
+    if root.public_key() != signer.public_key():
+        raise OSError(
+            f"{root_key} is not the key of {found.authority}: put the right one back, or remove the folder {folder} to"
+            " have new ones made (then every instrument must be enrolled anew)"
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     shown = _leaf(key, sorted(_own_names() | asked), root, signer).public_bytes(serialization.Encoding.PEM)
     keep(found.key, _pem_of(key))

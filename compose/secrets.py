@@ -16,7 +16,7 @@ def gateway_secret(settings: Settings, *, make: bool = True) -> bytes:
         return b""
     mine = settings.security
     said = mine.secret or (mine.secret_file.read_text().strip() if mine.secret_file else "")
-    if said:
+    if said or mine.secret_file:
         if len(said) < SHORTEST:
             raise ValueError(
                 f"security.secret has {len(said)} characters: use {SHORTEST} or more, such as 32 random ones"
@@ -27,4 +27,8 @@ def gateway_secret(settings: Settings, *, make: bool = True) -> bytes:
         if not make:
             return b""
         keep_new(path, secrets.token_hex(32).encode())
-    return path.read_bytes().strip()
+    kept = path.read_bytes().strip()
+    if len(kept) < SHORTEST:
+        # Without a secret nobody would have to say who they are.
+        raise ValueError(f"{path} holds no secret: remove it to have a new one made, or put the old one back")
+    return kept

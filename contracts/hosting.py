@@ -49,6 +49,8 @@ class Door:
     watch: Watch | None = None
     certificate: Path | None = None
     key: Path | None = None
+    proxied: bool = False
+    """Something in front of us on this host says for whom it asks (``X-Forwarded-For``)."""
 
 
 NEAR = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -145,6 +147,7 @@ async def _listening(name: str, app: Starlette, sock: socket.socket, door: Door)
         lifespan="off",
         timeout_graceful_shutdown=5,
         server_header=False,
+        proxy_headers=door.proxied,
         ssl_certfile=door.certificate,
         ssl_keyfile=door.key,
     )

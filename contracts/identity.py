@@ -21,6 +21,8 @@ COMMAND = "command:"
 """So the names begin of those who use the command line where the secret lies: they are administrators."""
 EDGE, USER, SESSION, SERVICE = "cbe_", "cbu_", "cbs_", "cbv_"
 """How words begin; who finds one in a log knows what has leaked."""
+WORDS = (EDGE, USER, SESSION)
+"""Those that are random; nothing else is looked up."""
 
 
 class Role(StrEnum):

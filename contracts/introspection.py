@@ -8,7 +8,7 @@ import httpx
 
 from contracts.client import call
 from contracts.guard import Entry
-from contracts.identity import Identity, Role, digest_of
+from contracts.identity import WORDS, Identity, Role, digest_of
 
 SECONDS = 5.0
 """So long an answer is believed; a word that was revoked is refused everywhere after that."""
@@ -26,6 +26,8 @@ class AskedAuthenticator:
 
     async def identify(self, word: str) -> Identity | None:
         """Whose word it is, as it was known some seconds ago at most. Raises ``Unavailable``."""
+        if not word.startswith(WORDS):
+            return None
         key, now = digest_of(word), self._now()
         until, identity = self._known.get(key, (0.0, None))
         if until > now:

@@ -69,12 +69,13 @@ async def enrol(path: Path, gateway: str, url: str, code: str) -> Membership:
     there = urlsplit(url)
     if there.scheme not in ("http", "https") or not there.hostname:
         raise BadRequest(f"{gateway!r} is no address of a gateway, such as https://gateway.lab")
-    if there.scheme == "http" and not is_near(there.hostname):
+    if there.scheme == "http" and not _is_here(there.hostname):
         raise BadRequest(f"{gateway} is not protected by TLS: use https://{there.hostname}")
     secret, _, mark = code.strip().partition("#")
     authority = await _authority(url, mark) if mark else ""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".new")
+    # By its code: a word belongs to the first code by which it was asked for, and may be revoked since.
+    aside = path.with_name(f"{path.stem}.{digest_of(secret)[:16]}.new")
     begun = read(aside)
     word = begun.word if begun is not None and begun.gateway == gateway else new_word(EDGE)
     started = Membership(gateway, "", word, time.time(), authority)
@@ -84,8 +85,14 @@ async def enrol(path: Path, gateway: str, url: str, code: str) -> Membership:
         answer = (await call(client, "POST", "/api/v1/enrolments/redeem", json=body)).json()
     member = replace(started, name=str(answer["Name"]))
     write(path, member)
-    aside.unlink(missing_ok=True)
+    for begun_once in path.parent.glob(f"{path.stem}*.new"):
+        begun_once.unlink(missing_ok=True)
     return member
+
+
+def _is_here(host: str) -> bool:
+    """This computer alone: a name without a domain may be any host of the laboratory."""
+    return host == "localhost" or (("." in host or ":" in host) and is_near(host))
 
 
 async def _authority(url: str, mark: str) -> str:
@@ -93,12 +100,13 @@ async def _authority(url: str, mark: str) -> str:
     async with httpx.AsyncClient(base_url=url, verify=False, timeout=TIMEOUT) as client:
         pem = (await call(client, "GET", "/api/v1/authority")).text
     try:
-        found = sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
+        root = ssl.PEM_cert_to_DER_cert(pem.strip())
     except ValueError:
-        found = ""
-    if len(mark) < 32 or not found.startswith(mark.lower()):
+        root = b""
+    if len(mark) < 32 or not sha256(root).hexdigest().startswith(mark.lower()):
         raise Forbidden(f"who answers at {url} is not the gateway that this code was made by")
-    return pem
+    # Nothing but what was compared: decoding stops at the first certificate's end, trust would take all that follow.
+    return ssl.DER_cert_to_PEM_cert(root)
 
 
 class Member:

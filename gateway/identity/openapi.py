@@ -57,7 +57,8 @@ def _people() -> Operations:
         "GET /api/v1/whoami": Operation("Who asks", {200: json("Who it is.", WHO), **AWAY}),
         "POST /api/v1/password": Operation(
             "Change one's own password",
-            {200: empty("Changed; all sessions are over."), 403: error("The old one is wrong."), **SLOWER, **FAULTY},
+            {200: empty("Changed; all sessions are over."), 403: error("The old one is wrong.")}
+            | {**NO_USER, **SLOWER, **FAULTY},
             body=Content(read(bodies.NewPassword)),
         ),
     }

@@ -65,20 +65,23 @@ class PasswordLogins:
     async def log_in(self, name: str, password: str, address: str) -> Identity | None:
         """Who it is. Raises ``Throttled`` after many wrong passwords for a name, or from an address."""
         keys = (f"name {name[:200]}", f"address {address}")
+        self._check_wait(keys)
+        known = await self._store.account(name)
+        async with self._few:
+            self._check_wait(keys)  # of those who came at once, the first may have been wrong meanwhile
+            right = await asyncio.to_thread(is_right, known.password if known else "", password)
+            good = known is not None and right
+            for key in keys:
+                tries = self._tries.pop(key, Tries())
+                if not good:
+                    self._tries[key] = after_wrong(tries, self._now())
+        while len(self._tries) > REMEMBERED:
+            self._tries.pop(next(iter(self._tries)))
+        return Identity(known.name, known.role) if known is not None and good else None
+
+    def _check_wait(self, keys: tuple[str, ...]) -> None:
         wait = max(self._tries.get(key, Tries()).until for key in keys) - self._now()
         if wait > 0:
             error = Throttled(f"too many wrong passwords: try again in {wait:.0f} s")
             error.after = wait
             raise error
-        known = await self._store.account(name)
-        async with self._few:
-            right = await asyncio.to_thread(is_right, known.password if known else "", password)
-        if known is not None and right:
-            for key in keys:
-                self._tries.pop(key, None)
-            return Identity(known.name, known.role)
-        for key in keys:
-            self._tries[key] = after_wrong(self._tries.pop(key, Tries()), self._now())
-        while len(self._tries) > REMEMBERED:
-            self._tries.pop(next(iter(self._tries)))
-        return None

@@ -193,7 +193,7 @@ class IdentityRoutes:
         if identity is None or await self._logins.log_in(identity.name, body.old, address_of(request)) is None:
             raise Forbidden("the old password is wrong")
         kept = await asyncio.to_thread(hashed, body.new)
-        await self._store.put_account(identity.name, identity.role, kept)
+        await self._store.change_password(identity.name, kept)
         return web.reply()
 
     async def on_users(self, _request: Request) -> Response:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from contracts.errors import Conflict, Forbidden, NotFound
 from contracts.guard import Entry
-from contracts.identity import EDGE, PEOPLE, SESSION, USER, Identity, Role, digest_of, new_word
+from contracts.identity import EDGE, PEOPLE, SESSION, USER, WORDS, Identity, Role, digest_of, new_word
 from contracts.ports import Clock
 from gateway.identity.tables import account, audit, enrolment, word
 from gateway.reader import Reader
@@ -18,6 +18,8 @@ SESSION_DAYS, IDLE_DAYS = 7, 0.5
 """A session ends after so long; or when it was not used for so long."""
 NOTE_USE = 60 * 10**9
 """ns; that a word is used is written down at most so often."""
+USERS_LOCK = 0x6379746F627573
+"""The key of PostgreSQL's advisory lock for changes of users."""
 KINDS = {EDGE: "edge", USER: "user", SESSION: "session"}
 
 
@@ -40,9 +42,11 @@ class IdentityStore:
 
     async def identify(self, said: str) -> Identity | None:
         """Whose word it is, by the state of this moment."""
+        if not said.startswith(WORDS):
+            return None
         digest, now = digest_of(said), self._clock()
         row = await self._reader.run(lambda tx: _known(tx, digest), quick=True)
-        if row is None or row.revoked or (row.expires and row.expires <= now) or not said.startswith(tuple(KINDS)):
+        if row is None or row.revoked or (row.expires and row.expires <= now):
             return None
         if row.kind == "session" and row.used + IDLE_DAYS * DAY < now:
             return None
@@ -93,6 +97,8 @@ class IdentityStore:
             if "edge" in kinds:
                 tx.execute(enrolment.delete().where(enrolment.c.name == name, enrolment.c.redeemed == ""))
             mine = (word.c.kind.in_(kinds)) & (word.c.name == name) & (word.c.revoked == 0)
+            # A renewal that another gateway is just writing down is waited for, and its word found then.
+            tx.execute(sa.select(word.c.digest).where(mine).order_by(word.c.digest).with_for_update()).all()
             return tx.execute(word.update().where(mine).values(revoked=now)).rowcount
 
         return await self._writer.run(work)
@@ -135,6 +141,8 @@ class IdentityStore:
                 return str(row.name)
             if row is None or row.redeemed or row.expires <= now:
                 raise Forbidden("this code is not good (any more): ask an administrator for a new one (cytobus invite)")
+            if tx.execute(sa.select(word.c.digest).where(word.c.digest == digest)).first() is not None:
+                raise Forbidden("this word is somebody's already: enrol with a new one")
             tx.execute(enrolment.update().where(here).values(redeemed=digest))
             tx.execute(word.insert(), [_word(digest, "edge", row.name, now, 0)])
             return str(row.name)
@@ -226,6 +234,7 @@ class IdentityStore:
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
+            _one_at_a_time(tx)
             here = account.c.name == name
             row = tx.execute(sa.select(account).where(here).with_for_update()).first()
             if row is None:
@@ -242,11 +251,24 @@ class IdentityStore:
 
         await self._writer.run(work)
 
+    async def change_password(self, name: str, password: str) -> None:
+        """Another hash for a user who is there still, in the role that they have; their sessions end. Raises
+        ``NotFound``: who was removed while this was asked for does not come back by it."""
+        now = self._clock()
+
+        def work(tx: sa.Connection) -> None:
+            if not tx.execute(account.update().where(account.c.name == name).values(password=password)).rowcount:
+                raise NotFound(f"there is no user {name}")
+            _end_sessions(tx, name, now)
+
+        await self._writer.run(work)
+
     async def remove_account(self, name: str) -> None:
         """Forget a user; their words are good no more. Raises ``NotFound``, or ``Conflict`` for the last admin."""
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
+            _one_at_a_time(tx)
             row = tx.execute(sa.select(account.c.role).where(account.c.name == name).with_for_update()).first()
             if row is None:
                 raise NotFound(f"there is no user {name}")
@@ -280,6 +302,13 @@ def _word(digest: str, kind: str, name: str, now: int, lasting: int) -> dict[str
         "revoked": 0,
         "replaces": "",
     }
+
+
+def _one_at_a_time(tx: sa.Connection) -> None:
+    """Until the transaction ends no other gateway changes users: of two administrators, each might else be removed
+    for the other's sake. SQLite has one writer anyway."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(USERS_LOCK)))
 
 
 def _keep_an_admin(tx: sa.Connection, name: str) -> None:

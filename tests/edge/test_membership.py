@@ -1,23 +1,28 @@
 """How an instrument comes in, and how its word is renewed, whatever is lost midway."""
 
+import ssl
 import stat
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from compose.certificates import certificates, fingerprint
 from contracts.bearer import Bearer
-from contracts.errors import BadRequest, Unavailable
+from contracts.errors import BadRequest, Forbidden, Unavailable
 from contracts.identity import digest_of
 from edge.membership import Member, Membership, enrol, read, write
+from tests.support.serving import listening
 
 NOW = 1_800_000_000.0
 MINE = Membership("https://gateway.lab", "scope-1", "cbe_one", NOW)
@@ -61,6 +66,7 @@ async def renewed(path: Path, gateway: Gateway) -> Member:
     return member
 
 
+@settings(deadline=None)  # it waits for the disk
 @given(st.lists(st.booleans(), max_size=6))
 async def test_whatever_answers_are_lost_there_is_always_a_good_word(tmp_path_factory, lost):
     path, gateway = tmp_path_factory.mktemp("edge") / "membership.json", Gateway(MINE.word)
@@ -101,8 +107,92 @@ def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path, content):
         read(tmp_path / "membership.json")
 
 
-@pytest.mark.parametrize("where", ["http://gateway.lab", "gateway.lab", "ftp://gateway.lab", "https://", "file:///x"])
+@pytest.mark.parametrize(
+    "where", ["http://gateway.lab", "http://gateway", "gateway.lab", "ftp://gateway.lab", "https://", "file:///x"]
+)
 async def test_words_do_not_travel_in_the_open(tmp_path, where):
     with pytest.raises(BadRequest, match=r"TLS|no address"):
         await enrol(tmp_path / "membership.json", where, where, "CODE")
     assert list(tmp_path.iterdir()) == []
+
+
+class Answering:
+    """Answers an instrument that wants to come in as somebody between it and its gateway may: with any authority, and
+    with codes that were used up before (``lost``: the answer to the first that comes is lost)."""
+
+    name = "job-repository"
+
+    def __init__(self, authority: str = "", *, lost: bool = False) -> None:
+        self.authority, self.lost = authority, lost
+        self.redeemed: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    def routes(self) -> list[Route]:
+        async def authority(_request: Request) -> Response:
+            return Response(self.authority)
+
+        async def redeem(request: Request) -> Response:
+            body = await request.json()
+            used = self.redeemed.setdefault(body["Code"], body["Digest"]) != body["Digest"]
+            if used or list(self.redeemed.values()).count(body["Digest"]) > 1:
+                return Response("this code, or this word, is another's", 403)
+            if self.lost:
+                self.lost = False
+                return Response("a proxy lost its patience", 504)
+            return Response('{"Name": "scope-1"}')
+
+        return [
+            Route("/api/v1/authority", authority, methods=["GET"]),
+            Route("/api/v1/enrolments/redeem", redeem, methods=["POST"]),
+        ]
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory) -> tuple[list[str], str]:
+    """Authorities of gateways, in all the lengths that they may have, and one of somebody else."""
+
+    def made(name: str) -> str:
+        return certificates(tmp_path_factory.mktemp(name), []).authority.read_text()
+
+    return [made("ours") for _ in range(12)], made("theirs")
+
+
+async def test_nothing_is_trusted_beside_what_the_code_names(tmp_path, roots):
+    ours, theirs = roots
+    there = Answering()
+    async with listening(there) as port:
+        where = f"http://127.0.0.1:{port}"
+        for number, root in enumerate(ours):
+            mark, path = fingerprint(root)[:32], tmp_path / f"{number}.json"
+            for there.authority in (theirs, theirs + root):
+                with pytest.raises(Forbidden, match="is not the gateway"):
+                    await enrol(path, where, where, f"CODE-{number}#{mark}")
+            assert read(path) is None
+            there.authority = root + theirs
+            try:
+                await enrol(path, where, where, f"CODE-{number}#{mark}")
+            except Forbidden:
+                continue
+            member = read(path)
+            assert member is not None
+            assert member.trust().get_ca_certs(binary_form=True) == [ssl.PEM_cert_to_DER_cert(root)]
+
+
+async def test_after_a_lost_answer_the_same_code_and_another_one_bring_in(tmp_path):
+    there, path = Answering(lost=True), tmp_path / "membership.json"
+    async with listening(there) as port:
+        where = f"http://127.0.0.1:{port}"
+        with pytest.raises(Unavailable):
+            await enrol(path, where, where, "ONE")
+        first = await enrol(path, where, where, "ONE")
+        assert digest_of(first.word) == there.redeemed["ONE"]
+        there.lost = True
+        with pytest.raises(Unavailable):
+            await enrol(path, where, where, "TWO")
+        third = await enrol(path, where, where, "THREE")
+        assert read(path) == third
+        assert digest_of(third.word) == there.redeemed["THREE"] != there.redeemed["TWO"]
+    assert [one.name for one in tmp_path.iterdir()] == ["membership.json"]

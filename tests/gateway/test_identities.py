@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from contracts.errors import BadRequest, Conflict, Forbidden, NotFound, Throttled
-from contracts.guard import Entry, Watch
+from contracts.guard import COOKIE, Entry, Watch
 from contracts.hosting import app_of
-from contracts.identity import EDGE, SESSION, USER, Identity, Role, digest_of, new_word
+from contracts.identity import EDGE, SESSION, USER, Identity, Role, digest_of, new_word, session_check
 from gateway.identity.passwords import FREE_TRIES, LONGEST_WAIT, PasswordLogins, Tries, after_wrong, hashed
 from gateway.identity.service import IdentityRoutes
 from gateway.identity.store import IdentityStore
@@ -16,6 +16,7 @@ from gateway.job_repository.service import JobRepository
 from tests.support.house import House, connected
 
 DAY = 86_400
+HASH = hashed("a long password")
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def store(house: House) -> IdentityStore:
 
 
 async def user(store: IdentityStore, name: str = "anna", role: Role = Role.ADMIN) -> None:
-    await store.put_account(name, role, hashed("a long password"))
+    await store.put_account(name, role, HASH)
 
 
 async def test_a_users_word_is_the_users_as_they_are_now(store):
@@ -74,6 +75,77 @@ async def test_the_last_administrator_stays(store):
         await store.remove_account("nobody")
     with pytest.raises(Conflict, match="no role of a user"):
         await store.put_account("robot", Role.SERVICE, None)
+
+
+async def test_of_two_gateways_that_remove_an_administrator_each_one_leaves_one(store, house):
+    async with connected(house.database.url, house.clock) as other:
+        there = IdentityStore(other.writer, other.readers, house.clock)
+        for _ in range(30):
+            await user(store, "anna")
+            await user(store, "olga")
+            await asyncio.gather(store.remove_account("anna"), there.remove_account("olga"), return_exceptions=True)
+            assert len(await store.accounts()) == 1
+
+
+async def test_who_was_removed_or_demoted_does_not_come_back_by_a_new_password(store):
+    await user(store)
+    await user(store, "olga")
+    session = await store.give(SESSION, "olga", 7)
+    await store.put_account("olga", Role.VIEWER, None)
+    await store.change_password("olga", hashed("another password"))
+    found = await store.account("olga")
+    assert found is not None
+    assert found.role is Role.VIEWER
+    assert await store.identify(session) is None
+    await store.remove_account("olga")
+    with pytest.raises(NotFound):
+        await store.change_password("olga", hashed("another password"))
+    assert await store.account("olga") is None
+
+
+async def test_a_password_is_changed_for_who_is_there_when_it_is_changed(store, house):
+    """Its hash takes a moment: somebody who changes it again and again could else not be removed."""
+    await user(store)
+    await user(store, "olga")
+    session = await store.give(SESSION, "olga", 7)
+    beside = IdentityRoutes(store, PasswordLogins(store), b"a secret of sixteen")
+    repository = JobRepository(house.store, house.outbox_store, house.bus, house.clock, beside=beside)
+    app = app_of(repository, watch=Watch(b"a secret of sixteen", store, store))
+    headers = {"cookie": f"{COOKIE}={session}", "x-cytobus-check": session_check(b"a secret of sixteen", session)}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here", headers=headers) as olga:
+        body = {"Old": "a long password", "New": "a long password"}
+        changing = asyncio.create_task(olga.post("/api/v1/password", json=body))
+        entries: list = []
+        async with asyncio.timeout(30):
+            while not entries:  # it is noted before it is done
+                entries = await store.audited()
+        await store.remove_account("olga")
+        answer = await changing
+    assert answer.status_code in (401, 403, 404), answer.text
+    assert await store.account("olga") is None
+
+
+async def test_a_word_is_not_given_twice(store):
+    await store.invite("scope-1", "ONE", 60)
+    await store.invite("scope-2", "TWO", 60)
+    word = new_word(EDGE)
+    await store.redeem("ONE", digest_of(word))
+    with pytest.raises(Forbidden, match="enrol with a new one"):
+        await store.redeem("TWO", digest_of(word))
+    assert await store.identify(word) == Identity("scope-1", Role.EDGE)
+    assert await store.redeem("TWO", digest_of(new_word(EDGE))) == "scope-2"
+
+
+async def test_an_instrument_that_is_revoked_while_it_renews_its_word_is_out(store, house):
+    async with connected(house.database.url, house.clock) as other:
+        there = IdentityStore(other.writer, other.readers, house.clock)
+        for number in range(30):
+            await store.invite("scope-1", f"CODE {number}", 60)
+            word, coming = new_word(EDGE), new_word(EDGE)
+            await store.redeem(f"CODE {number}", digest_of(word))
+            renewing = there.rotate(word, digest_of(coming))
+            await asyncio.gather(store.revoke_all(("edge",), "scope-1"), renewing, return_exceptions=True)
+            assert [await store.identify(one) for one in (word, coming)] == [None, None]
 
 
 async def test_a_code_is_redeemed_once_and_its_answer_may_be_lost(store, house):
@@ -171,6 +243,15 @@ async def test_wrong_passwords_are_waited_for_longer_and_longer(store):
     now[0] += 1
     assert await logins.log_in("anna", "a long password", "10.0.0.1") == Identity("anna", Role.ADMIN)
     assert await logins.log_in("nobody", "a long password", "10.0.0.3") is None
+
+
+async def test_guesses_that_come_at_once_are_no_more_than_others(store):
+    await user(store)
+    logins = PasswordLogins(store, lambda: 0.0)
+    guesses = (logins.log_in("anna", f"guess {number}", f"10.0.0.{number}") for number in range(40))
+    done = await asyncio.gather(*guesses, return_exceptions=True)
+    assert len([one for one in done if one is None]) <= FREE_TRIES + 1
+    assert all(one is None or isinstance(one, Throttled) for one in done)
 
 
 def test_no_pause_is_endless():
