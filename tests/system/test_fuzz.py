@@ -24,7 +24,8 @@ OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),
     "POST /api/v1/enrolments/redeem",
 }
-"""On a laptop there is nobody who could log in or come in, and no certificate: test_fuzz_guarded.py has these."""
+"""On a laptop there is nobody who could log in or come in, and no certificate: test_security.py and
+tests/gateway/test_identities.py have these."""
 
 
 @pytest.fixture(scope="module")
