@@ -29,7 +29,7 @@ test-compose: $(VENV)/ready-test
 # Odd requests to every service, all corners of its OpenAPI document, others in each run; EXAMPLES: for each operation.
 EXAMPLES ?= 100
 fuzz: $(VENV)/ready-test servers
-	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/system/test_fuzz.py --durations=0 $(ARGS)
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/system/test_fuzz.py tests/system/test_fuzz_guarded.py --durations=0 $(ARGS)
 
 # Breaks the system some 500 times, by a seed, then with mistakes planted that must be found. Linux with a C compiler.
 faults: $(VENV)/ready-test

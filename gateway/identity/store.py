@@ -142,7 +142,7 @@ class IdentityStore:
             if row is None or row.redeemed or row.expires <= now:
                 raise Forbidden("this code is not good (any more): ask an administrator for a new one (cytobus invite)")
             if tx.execute(sa.select(word.c.digest).where(word.c.digest == digest)).first() is not None:
-                raise Forbidden("this word is somebody's already: enrol with a new one")
+                raise Forbidden("this word is somebody's already: make a new one; the code is good still")
             tx.execute(enrolment.update().where(here).values(redeemed=digest))
             tx.execute(word.insert(), [_word(digest, "edge", row.name, now, 0)])
             return str(row.name)

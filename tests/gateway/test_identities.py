@@ -164,6 +164,17 @@ async def test_a_code_is_redeemed_once_and_its_answer_may_be_lost(store, house):
         await store.redeem("LATE", digest_of(new_word(EDGE)))
 
 
+async def test_a_word_that_is_somebodys_brings_in_nobody_else(store):
+    word, other = new_word(EDGE), new_word(EDGE)
+    for name, code in (("scope-1", "FIRST"), ("scope-2", "SECOND")):
+        await store.invite(name, code, 60)
+    await store.redeem("FIRST", digest_of(word))
+    with pytest.raises(Forbidden, match="make a new one"):
+        await store.redeem("SECOND", digest_of(word))
+    assert await store.identify(word) == Identity("scope-1", Role.EDGE)
+    assert await store.redeem("SECOND", digest_of(other)) == "scope-2"
+
+
 async def test_of_many_who_have_one_code_one_comes_in(store):
     await store.invite("scope-1", "CODE", 60)
     words = [new_word(EDGE) for _ in range(10)]

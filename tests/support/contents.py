@@ -10,6 +10,8 @@ NOTED = frozenset({"audit"})
 """What was asked for and refused is written down, and should be."""
 BOOKKEEPING = frozenset({"used", "last_seen"})
 """Columns that say when somebody was last seen."""
+CURSOR = "jobs ended until"
+"""How far the edge has asked for jobs that have ended: it goes on asking by itself."""
 Contents = Counter[tuple[str, ...]]
 
 
@@ -38,5 +40,6 @@ def _rows(database: Path) -> Contents:
             if table not in NOTED and not table.startswith("sqlite_"):
                 cursor = connection.execute(f'SELECT * FROM "{table}"')  # the name is the database's own
                 kept = [place for place, column in enumerate(cursor.description) if column[0] not in BOOKKEEPING]
-                found.update((database.name, table, *(str(row[place]) for place in kept)) for row in cursor)
+                rows = (tuple(str(row[place]) for place in kept) for row in cursor)
+                found.update((database.name, table, *row) for row in rows if CURSOR not in row)
     return found

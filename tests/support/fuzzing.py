@@ -140,6 +140,8 @@ class Drawn:
     operation: str
     public: bool
     request: requests.PreparedRequest
+    first: bool
+    """Of its operation."""
 
     @property
     def changes(self) -> bool:
@@ -159,11 +161,11 @@ def drawn(
         public = operation.definition.raw.get("security") == []
         cases: list[Any] = []
         given(operation.as_strategy())(_rules(examples, seed)(cases.append))()
-        for case in cases:
+        for place, case in enumerate(cases):
             asked = requests.Request(**case.as_transport_kwargs(base_url=url)).prepare()
             for name in ("Authorization", "Cookie"):
                 asked.headers.pop(name, None)
-            found.append(Drawn(operation.label, public, asked))
+            found.append(Drawn(operation.label, public, asked, first=place == 0))
     return found
 
 

@@ -24,8 +24,8 @@ OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),
     *("POST /api/v1/enrolments/redeem", "GET /api/v1/oidc/login", "GET /api/v1/oidc/callback"),
 }
-"""On a laptop there is nobody who could log in or come in, no certificate and no OpenID provider:
-test_fuzz_guarded.py and tests/gateway/test_oidc.py have these."""
+"""On a laptop there is nobody who could log in or come in, no certificate and no OpenID provider: test_security.py,
+tests/gateway/test_identities.py and test_oidc.py have these."""
 
 
 @pytest.fixture(scope="module")
