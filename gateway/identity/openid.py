@@ -108,6 +108,8 @@ class OpenIdProvider:
             {"nonce": nonce, "client_id": mine.client_id, "access_token": access_token},
         )
         claims.validate(now=self._clock() // 10**9, leeway=SKEW_SECONDS)
+        if not isinstance(claims["sub"], str):
+            raise ValueError("sub is no text")
         return claims
 
     async def _exchange(self, code: str, verifier: str) -> dict[str, Any]:
