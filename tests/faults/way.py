@@ -58,8 +58,8 @@ class Way:
         self.instance.close()
 
     def one(self, fault: Fault, *, starting: bool = False) -> bool:
-        """One file's way with a fault armed; whether the fault was met. ``starting``: calls count from a start on until it
-        is up, with the file waiting.
+        """One file's way with a fault armed; whether the fault was met. ``starting``: calls count from a start on until
+        it is up, with the file waiting.
 
         Raises ``Lost`` unless the file comes back as it was, once, and leaves nothing but what it always leaves (of a
         power cut that is not asked: removals are not synced, so what was removed may be there again).
