@@ -9,8 +9,8 @@ DATA ?= data
 ARGS ?=
 LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
-.PHONY: run test servers test-heavy test-compose fuzz faults faults-long lock audit test-train lint types bench \
-	train clean
+.PHONY: run test servers test-heavy test-compose fuzz faults faults-long faults-points figures lock audit \
+	test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
@@ -40,6 +40,14 @@ faults: $(VENV)/ready-test
 faults-long: $(VENV)/ready-test
 	$(BIN)/python -m tests.faults --faults 10000 $(ARGS)
 	$(BIN)/python -m tests.faults --world spread --faults 10000 $(ARGS)
+
+# A crash at every call of a file's way that changes something on the disk. Linux with a C compiler; hours.
+faults-points: $(VENV)/ready-test
+	$(BIN)/python -m tests.faults.points --machines 2 $(ARGS)
+
+# What is promised by a number: half-written files, flipped bits, bytes sent twice, recovery, poison, overload.
+figures: $(VENV)/ready-test servers
+	$(BIN)/python -m tests.faults.figures $(ARGS)
 
 # What goes into the images, with the hash of each file; anew with newer versions: make lock.
 lock: $(VENV)/ready-test

@@ -58,7 +58,8 @@ class Way:
         self.instance.close()
 
     def one(self, fault: Fault, *, starting: bool = False) -> bool:
-        """One file's way with a fault armed; whether the fault was met. ``starting``: the way begins with a start.
+        """One file's way with a fault armed; whether the fault was met. ``starting``: calls count from a start on until
+        it is up, with the file waiting.
 
         Raises ``Lost`` unless the file comes back as it was, once, and leaves nothing but what it always leaves (of a
         power cut that is not asked: removals are not synced, so what was removed may be there again).
@@ -71,7 +72,12 @@ class Way:
             self.instance.launch()
         name = self._drop()
         wait_for(
-            lambda: self.control.fired > 0 or not self.instance.alive() or self._came_back(name),
+            lambda: (
+                self.control.fired > 0
+                or not self.instance.alive()
+                or (starting and (self.data / "running.json").is_file())
+                or self._came_back(name)
+            ),
             self._patience,
             lambda: self._story(name),
         )
