@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,7 @@ async def _again(pulling: "_Pulling") -> str:
 
 
 class _Pulling:
-    """One run through a file: how far the part is, its hash so far, and which content it is of."""
+    """One run through a file: how far the part is, and which content it is of."""
 
     def __init__(
         self, client: httpx.AsyncClient, url: str, part: Path, sha256: str, size: int | None, chunk: int
@@ -65,7 +66,6 @@ class _Pulling:
         self._most, self._chunk = chunk, chunk
         self._etag = ""
         self._offset = 0
-        self._hash = hashlib.sha256()
         self._whole = False
 
     async def run(self) -> str:
@@ -87,19 +87,18 @@ class _Pulling:
 
     def _resume(self) -> None:
         """Take up what an earlier run left."""
-        with self.part.open("ab"), self.part.open("rb", buffering=0) as file:
-            while block := file.read(disk.BLOCK):
-                self._hash.update(block)
-                self._offset += len(block)
+        with self.part.open("ab") as file:
+            self._offset = file.seek(0, os.SEEK_END)
         if self._size is not None and self._offset > self._size:
             self._reset()
 
     def _reset(self) -> None:
         with self.part.open("wb"):
-            self._offset, self._hash = 0, hashlib.sha256()
+            self._offset = 0
 
     def _verified(self) -> str:
-        found = self._hash.hexdigest()
+        # Read again: what was handed to the disk need not be what lies there.
+        found = disk.sha256_of(self.part)
         if self._size not in (None, self._offset) or (self._sha256 and found != self._sha256):
             raise Damaged(f"{self._url} brought {self._offset} bytes with SHA-256 {found}, not {self._sha256}")
         with disk.room_at(self.part):
@@ -170,7 +169,6 @@ class _Pulling:
         with disk.room_at(self.part), self.part.open("ab", buffering=disk.BLOCK) as file:
             for piece in pieces:
                 file.write(piece)
-                self._hash.update(piece)
                 self._offset += len(piece)
 
 

@@ -109,6 +109,27 @@ async def test_a_damaged_part_is_fetched_anew(
     assert (tmp_path / "part").read_bytes() == shelf.path.read_bytes()
 
 
+async def test_a_bit_that_turns_on_the_disk_while_the_rest_comes_is_noticed(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.path.write_bytes(content := os.urandom(3 * CHUNK))
+    part, serve = tmp_path / "part", shelf.serve
+    turned = []
+
+    async def serve_and_spoil(request: Request) -> Response:
+        if len(shelf.asked) == 2 and not turned:
+            turned.append(damaged := bytearray(part.read_bytes()))
+            damaged[100] ^= 4
+            part.write_bytes(damaged)
+        return await serve(request)
+
+    shelf.serve = serve_and_spoil  # type: ignore[method-assign]
+    transport = httpx.ASGITransport(app_of(shelf))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        await fetch(client, "/file", part, sha256=sha(shelf.path), size=len(content), chunk=CHUNK)
+
+    assert turned
+    assert part.read_bytes() == content
+
+
 async def test_a_server_without_ranges_will_do(client: httpx.AsyncClient, shelf: Shelf, tmp_path: Path) -> None:
     shelf.with_ranges = False
     (tmp_path / "part").write_bytes(b"left behind")

@@ -1,6 +1,6 @@
 """Edge and gateway as in a laboratory: every service of the gateway a process of its own, on real parts."""
 
-import os
+import random
 import socket
 from itertools import count, islice
 from pathlib import Path
@@ -11,9 +11,9 @@ from tests.support.instance import Instance
 SERVICES = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "pipelines")
 
 
-PLACES = list(range(1250, 5000, 37))  # beyond the ports that systems give to whoever asks for any
-OFFSETS = (PLACES[(os.getpid() + number) % len(PLACES)] for number in count())
-"""Processes that run tests at the same time begin at different ones."""
+PLACES = random.sample(range(1300, 5700, 37), 118)
+OFFSETS = (PLACES[number % len(PLACES)] for number in count())
+"""Above the ports that the system gives to clients (to 60999 on Linux); each program of tests begins elsewhere."""
 
 
 def free_offset() -> int:
