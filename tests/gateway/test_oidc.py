@@ -175,7 +175,7 @@ def changed(there: OpenIdProvider):
 
 @pytest.mark.parametrize("how", [
     "forged", "changed", "none", "confused", "no token", "rubbish", {"aud": "another"}, {"aud": ["another"]},
-    {"aud": None}, {"aud": [CLIENT, "another"]}, {"azp": "another"}, {"iss": "https://elsewhere.example"},
+    {"aud": None}, {"aud": [CLIENT, "another"]}, {"aud": ["another"], "azp": CLIENT}, {"azp": "another"}, {"iss": "https://elsewhere.example"},
     {"iss": None}, {"exp": 1}, {"exp": None}, {"exp": "soon"}, {"iat": 2**40}, {"nonce": "another"}, {"nonce": None},
     {"sub": None}, {"sub": ""}, {"sub": 7}, {"nbf": 2**40}, {"at_hash": "AAAA"},
 ], ids=str)  # fmt: skip
