@@ -5,6 +5,7 @@ import getpass
 import json
 import os
 import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
@@ -30,7 +31,8 @@ from contracts.printable import printable
 from edge.membership import Member
 
 T = TypeVar("T")
-console = Console()
+# Into a pipe or a file everything is written whole: who reads that has no use for half an id.
+console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=1000)
 tasks_app = typer.Typer(no_args_is_help=True)
 jobs_app = typer.Typer(no_args_is_help=True)
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the running instance; default ./data")]

@@ -316,7 +316,8 @@ def test_names_are_limited_to_what_every_version_accepts(name: str, safe: str) -
     assert safe_name(name) == safe
 
 
-texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8)
+# NUL is no text that a database or a file's name could hold: what is read has U+FFFD in its place (see gojson).
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 objects = st.dictionaries(
     texts,
     st.recursive(

@@ -130,7 +130,7 @@ async def test_a_word_is_not_given_twice(store):
     await store.invite("scope-2", "TWO", 60)
     word = new_word(EDGE)
     await store.redeem("ONE", digest_of(word))
-    with pytest.raises(Forbidden, match="enrol with a new one"):
+    with pytest.raises(Forbidden, match="make a new one"):
         await store.redeem("TWO", digest_of(word))
     assert await store.identify(word) == Identity("scope-1", Role.EDGE)
     assert await store.redeem("TWO", digest_of(new_word(EDGE))) == "scope-2"

@@ -323,7 +323,7 @@ async def test_an_image_that_is_not_what_arrived_is_put_aside_and_not_processed(
     assert files(image.parent) == {f".{image.name}.job-2.damaged": "a bit has turned"}
 
     missing = await run(replace(request, job="job-3"))
-    assert (missing.status, "not there" in missing.reason) == (Status.ERROR, True)
+    assert (missing.status, "not there any more" in missing.reason) == (Status.DAMAGED, True)
 
 
 PARENT = """

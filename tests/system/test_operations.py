@@ -12,7 +12,7 @@ from compose.cli import app
 from tests.support.instance import Instance
 
 pytestmark = pytest.mark.system
-WIDE = {"COLUMNS": "400", "TERM": "dumb"}
+WIDE = {"COLUMNS": "1000", "TERM": "dumb"}
 PIPELINES = '["only-file", "only-results", "file-and-results"]'
 SECONDS = 60
 
