@@ -32,7 +32,7 @@ from edge.membership import Member
 
 T = TypeVar("T")
 # Into a pipe or a file everything is written whole: who reads that has no use for half an id.
-console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=1000)
+console = Console() if sys.stdout.isatty() else Console(width=1000)
 tasks_app = typer.Typer(no_args_is_help=True)
 jobs_app = typer.Typer(no_args_is_help=True)
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the running instance; default ./data")]

@@ -23,10 +23,12 @@ MOST_FAILURES = 10_000
 log = logging.getLogger(__name__)
 GAP = 0.01
 """Seconds between two looks at least: under load, one look then serves many wake-ups."""
-LONGEST_AWAY = 2.0
+LONGEST_AWAY = 3.0
 """Seconds between two tries of a peer that is away at most (and a moment more by chance)."""
 
 
+PATIENT = 5
+"""Looks in vain after which a peer is not asked again at once, whatever chance says."""
 LONGEST = 30.0
 """Seconds that a thing which fails again and again is left alone at most (and a moment more by chance)."""
 
@@ -120,7 +122,9 @@ class Desk(Generic[T]):
                 failures += 1
                 self.trouble = str(error)
                 longest = min(self._every, LONGEST_AWAY)
-                pause = min(pause, pause_after(failures, longest=longest, chance=self._chance()))
+                again = pause_after(failures, longest=longest, chance=self._chance())
+                # Somebody who has nothing to do shall cost next to nothing, however long its peer is away.
+                pause = min(pause, max(again, longest / 2) if failures > PATIENT else again)
                 pause = max(pause, _asked_for(error))
                 log.warning("%s: cannot look for work: %s", self.name, error)
             except Exception as error:

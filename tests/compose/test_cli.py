@@ -58,7 +58,7 @@ def test_a_task_is_added_used_listed_and_removed(instance: Instance, tmp_path: P
 
     listed = type_in(instance, "jobs", "list", "--name", "cli-image", "--state", "complete")
     job = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", listed)
-    assert job is not None
+    assert job is not None, listed
     assert "pipeline-confirmed" in type_in(instance, "jobs", "show", job.group())
     type_in(instance, "jobs", "reject", job.group())
     assert (instance.data / "gateway/reject/only-results/cli-image.txt").read_text() == "pixels"
