@@ -91,7 +91,7 @@ async def gateway(
             tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
         if "file-receiver-gateway" in names:
             services["file-receiver-gateway"] = FileReceiver(
-                jobs, files.input, host, admission=_admission(settings, jobs)
+                jobs, files.input, host, admission=_admission(settings, jobs, base is not None)
             )
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))
@@ -133,10 +133,10 @@ def _keep(settings: Settings) -> Keep:
     return Keep(mine.days, int(mine.max_gb * 1e9), mine.failed_days)
 
 
-def _admission(settings: Settings, jobs: JobRepository | HttpJobs) -> Admission:
+def _admission(settings: Settings, jobs: JobRepository | HttpJobs, keeps_database: bool) -> Admission:
     mine = settings.gateway
     return Admission(
-        Room(settings.gateway_places("input"), mine.min_free_mb),
+        Room(settings.gateway_places("input", keeps_database=keeps_database), mine.min_free_mb),
         most_bytes=int(mine.max_file_mb * MB),
         most_waiting=mine.max_waiting,
         counts=jobs.counts,

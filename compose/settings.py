@@ -241,9 +241,10 @@ class Settings(BaseSettings):
         _, found, path = self.database_url().partition("sqlite:///")
         return Path(path).absolute().parent if found else None
 
-    def gateway_places(self, first: str) -> dict[str, Path]:
-        """The disks that must have room: that of a folder of the gateway's files, and the database's."""
-        places, database = {first: self.gateway_files() / first}, self.database_disk()
+    def gateway_places(self, first: str, *, keeps_database: bool = True) -> dict[str, Path]:
+        """The disks that must have room: that of a folder of the gateway's files, and the database's, if the process
+        that asks keeps it (another's data folder may lie anywhere, such as in memory)."""
+        places, database = {first: self.gateway_files() / first}, self.database_disk() if keeps_database else None
         return places | ({"database": database} if database else {})
 
     def workers(self) -> int:

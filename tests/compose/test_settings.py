@@ -132,3 +132,12 @@ def test_the_limits_of_one_pipeline_override_the_general_ones_for_it_alone(tmp_p
 def test_the_limits_of_pipelines_can_be_set_in_the_environment(monkeypatch):
     monkeypatch.setenv("CYTOBUS_PIPELINES__LIMITS", '{"only-file": {"attempts": 3}}')
     assert limits_of(Settings().pipelines)[1]["only-file"].attempts == 3
+
+
+def test_only_who_keeps_the_database_minds_its_disk(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "in-memory", gateway={"files": tmp_path / "files"})
+    assert settings.gateway_places("input") == {
+        "input": tmp_path / "files" / "input",
+        "database": tmp_path / "in-memory",
+    }
+    assert settings.gateway_places("input", keeps_database=False) == {"input": tmp_path / "files" / "input"}
