@@ -54,11 +54,11 @@ def _python(_settings: Settings) -> list[Finding]:
 
 def _certificate(settings: Settings) -> list[Finding]:
     """How long the certificate is good that services here show."""
-    from compose.certificates import days_left
-
     settings = as_running(settings)
     if not settings.with_tls() or not _has(settings, *KEEPS_FILES, "job-repository"):
         return []
+    from compose.certificates import days_left  # the edge has no such library, and shows no certificate
+
     shown = settings.security.certificate or (settings.security.folder or settings.data / "tls") / "services.pem"
     if not shown.is_file():
         return [Finding("certificate", f"{shown} is not there", "start the gateway, which makes it")]

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from contracts import meters
-from contracts.errors import AppError, NotFound
+from contracts.errors import AppError, Away, NotFound
 from contracts.events import FilesExpired, FilesRemoved
 from contracts.models import FINAL, Files, Job
 from contracts.ports import Clock, JobQuery, Jobs
@@ -23,6 +23,8 @@ from gateway.retention.belongings import belongings, remove, sizes
 from gateway.retention.rules import DAY, PART, Keep, archived_job, scratch_job
 
 log = logging.getLogger(__name__)
+AGAIN = 5.0
+"""Seconds after which a repository that is away is asked again."""
 BY = "retention"
 BATCH = 50
 SHOWN = 1000
@@ -75,14 +77,19 @@ class Retention:
 
     async def _again_and_again(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
+            pause = self._every
             try:
                 await self.sweep()
                 self.trouble = ""
+            except Away as error:  # no trouble of the files', and over at any moment
+                pause = AGAIN
+                log.info("%s: not now: %s", self.name, error)
             except (AppError, OSError) as error:
                 self.trouble = f"files could not be removed: {error}"
                 log.warning("%s: %s", self.name, self.trouble)
+                pause = 60.0
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(60.0 if self.trouble else self._every):
+                async with asyncio.timeout(pause):
                     await stop.wait()
 
     async def sweep(self, *, dry_run: bool = False) -> Swept:
