@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class Access:
         )
 
 
-def access(settings: Settings, name: str, names: Iterable[str] = (), *, make: bool = True) -> Access:
+def access(settings: Settings, name: str, *, make: bool = True) -> Access:
     """That of a process of the gateway's side, or of a command beside it. What is missing is made at the first start.
 
     Raises ``ValueError`` or ``OSError`` saying what is wrong with a secret or certificate that was named.
@@ -77,8 +77,7 @@ def access(settings: Settings, name: str, names: Iterable[str] = (), *, make: bo
     secret = gateway_secret(settings, make=make)
     certificate, key, authority = mine.certificate, mine.key, mine.authority
     if settings.with_tls() and certificate is None:
-        folder = mine.folder or settings.data / "tls"
-        certificate, key, ours = _own(settings, folder, names) if make else (None, None, folder / "authority.pem")
+        certificate, key, ours = _own(settings) if make else (None, None, settings.tls_folder() / "authority.pem")
         authority = authority or ours
 
     def word() -> str:
@@ -97,11 +96,9 @@ def trust(authority: Path | None) -> ssl.SSLContext | bool:
         raise ValueError(f"{authority} holds no certificate in PEM form: {error}") from None
 
 
-def _own(settings: Settings, folder: Path, names: Iterable[str]) -> tuple[Path, Path, Path]:
+def _own(settings: Settings) -> tuple[Path, Path, Path]:
     from compose.certificates import certificates
 
-    published = settings.published_on
-    found = certificates(
-        folder, {*settings.security.names, *names, *([published] if published else [])} - {"0.0.0.0", "::"}
-    )
+    names = {*settings.security.names, settings.published_on} - {"", "0.0.0.0", "::"}
+    found = certificates(settings.tls_folder(), names)
     return found.certificate, found.key, found.authority

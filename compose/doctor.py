@@ -59,7 +59,7 @@ def _certificate(settings: Settings) -> list[Finding]:
         return []
     from compose.certificates import days_left  # the edge has no such library, and shows no certificate
 
-    shown = settings.security.certificate or (settings.security.folder or settings.data / "tls") / "services.pem"
+    shown = settings.security.certificate or settings.tls_folder() / "services.pem"
     if not shown.is_file():
         return [Finding("certificate", f"{shown} is not there", "start the gateway, which makes it")]
     left = days_left(shown)

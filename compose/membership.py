@@ -13,17 +13,18 @@ def membership_file(settings: Settings) -> Path:
     return settings.data / "membership.json"
 
 
-def membership(settings: Settings) -> tuple[Path, Membership] | None:
-    """That of this edge; None before it was enrolled."""
-    found = read(membership_file(settings))
-    return (membership_file(settings), found) if found else None
-
-
-def as_member(settings: Settings, member: Membership) -> Settings:
-    """The settings of an edge that was enrolled: its name and its gateway are what was agreed upon then.
+def membership(settings: Settings) -> tuple[Member | None, Settings]:
+    """This edge as a member (None before it was enrolled), and its settings: its name and its gateway are what was
+    agreed upon then.
 
     Raises ``ValueError`` where the settings say something else.
     """
+    path = membership_file(settings)
+    found = read(path)
+    return (Member(path, found), _agreed(settings, found)) if found else (None, settings)
+
+
+def _agreed(settings: Settings, member: Membership) -> Settings:
     usual = EdgeSettings()
     if settings.edge.hostname not in (usual.hostname, member.name):
         raise ValueError(

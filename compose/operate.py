@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from compose.access import access
-from compose.membership import as_member, membership, of_edge
+from compose.membership import membership, of_edge
 from compose.settings import Settings, address
 from contracts.client import HttpJobs, call
 from contracts.errors import AppError
@@ -28,7 +28,6 @@ from contracts.identity import COMMAND
 from contracts.models import FINAL, Job, State, Verification
 from contracts.ports import JobQuery
 from contracts.printable import printable
-from edge.membership import Member
 
 T = TypeVar("T")
 # Into a pipe or a file everything is written whole: who reads that has no use for half an id.
@@ -80,9 +79,7 @@ def client_for(settings: Settings, service: str) -> httpx.AsyncClient:
     if service in here:
         base = f"{settings.scheme()}://127.0.0.1"
     elif "file-watcher" in here and service not in EDGE:
-        found = membership(settings)
-        member = Member(*found) if found else None
-        settings = as_member(settings, member.membership) if member else settings
+        member, settings = membership(settings)
         base, mine = settings.edge.gateway, of_edge(mine, member)
     if token := os.environ.get("CYTOBUS_TOKEN"):
         mine = replace(mine, word=lambda: token)

@@ -1,5 +1,6 @@
 """Commands that change jobs, one or many: retry, release, cancel, and a task applied to past jobs."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -22,49 +23,30 @@ SHOWN = 20
 """Jobs that are told of one by one."""
 
 
-@jobs_app.command("retry")
-def retry(
-    jobs: Ids = None,
-    state: States = "",
-    task: TaskId = "",
-    pipeline: Pipeline = "",
-    instrument: Instrument = "",
-    name: Name = "",
-    reason: Reason = "",
-    data: Data = None,
-) -> None:
-    """Look at jobs now: no back-off and no silent pipeline is waited for; those given up are released."""
-    _say(data, "retry", jobs, _filter(state, task, pipeline, instrument, name), reason)
+ACTIONS = {
+    "retry": "Look at jobs now: no back-off and no silent pipeline is waited for; those given up are released.",
+    "release": "Let failed, quarantined or cancelled jobs try again where they stood.",
+    "cancel": "End jobs that are on their way; a cancelled job can be released again.",
+}
 
 
-@jobs_app.command("release")
-def release(
-    jobs: Ids = None,
-    state: States = "",
-    task: TaskId = "",
-    pipeline: Pipeline = "",
-    instrument: Instrument = "",
-    name: Name = "",
-    reason: Reason = "",
-    data: Data = None,
-) -> None:
-    """Let failed, quarantined or cancelled jobs try again where they stood."""
-    _say(data, "release", jobs, _filter(state, task, pipeline, instrument, name), reason)
+def _command(action: str, meaning: str) -> None:
+    @jobs_app.command(action, help=meaning)
+    def command(
+        jobs: Ids = None,
+        state: States = "",
+        task: TaskId = "",
+        pipeline: Pipeline = "",
+        instrument: Instrument = "",
+        name: Name = "",
+        reason: Reason = "",
+        data: Data = None,
+    ) -> None:
+        _say(data, action, jobs, _filter(state, task, pipeline, instrument, name), reason)
 
 
-@jobs_app.command("cancel")
-def cancel(
-    jobs: Ids = None,
-    state: States = "",
-    task: TaskId = "",
-    pipeline: Pipeline = "",
-    instrument: Instrument = "",
-    name: Name = "",
-    reason: Reason = "",
-    data: Data = None,
-) -> None:
-    """End jobs that are on their way; a cancelled job can be released again."""
-    _say(data, "cancel", jobs, _filter(state, task, pipeline, instrument, name), reason)
+for _action, _meaning in ACTIONS.items():
+    _command(_action, _meaning)
 
 
 def _filter(state: str, task: str, pipeline: str, instrument: str, name: str) -> dict[str, Any]:
@@ -88,20 +70,13 @@ async def _tell(
 ) -> tuple[int, int]:
     changed = refused = shown = 0
     for body in [{"Ids": jobs[n : n + 500]} for n in range(0, len(jobs), 500)] if jobs else [filtered]:
-        after: int | None = None
-        while True:
-            cursor = {"After": after} if after is not None else {}
-            response = await call(client, "POST", f"/api/v1/jobs/{action}", json=body | cursor | {"Reason": reason})
-            answer = response.json()
+        async for answer in _pages(client, f"/api/v1/jobs/{action}", body | {"Reason": reason}):
             for one in answer["Verdicts"]:
                 if (one["Changed"] or one["Error"]) and shown < SHOWN:
                     shown += 1
                     console.print(one["Error"] or f"{one['Id']} is {one['State']}")
             changed += answer["Changed"]
             refused += sum(bool(one["Error"]) for one in answer["Verdicts"])
-            after = answer["After"]
-            if after is None:
-                break
     return changed, refused
 
 
@@ -132,15 +107,19 @@ def _nanoseconds(text: str) -> int:
 
 async def _apply(client: httpx.AsyncClient, task: str, body: dict[str, Any]) -> tuple[int, int, int]:
     looked = wanted = applied = shown = 0
-    path = f"/api/v1/task/{quote(task, safe='')}/apply"
-    after: int | None = None
-    while True:
-        cursor = {"After": after} if after is not None else {}
-        answer = (await call(client, "POST", path, json=body | cursor)).json()
+    async for answer in _pages(client, f"/api/v1/task/{quote(task, safe='')}/apply", body):
         looked, wanted, applied = looked + answer["Looked"], wanted + answer["Wanted"], applied + answer["Applied"]
         for trouble in answer["Troubles"][: SHOWN - shown]:
             shown += 1
             console.print(f"{trouble['Id']}: {trouble['Error']}")
-        after = answer["After"]
-        if after is None:
-            return looked, wanted, applied
+    return looked, wanted, applied
+
+
+async def _pages(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """The answers to one request, said again with the last one's cursor until there is none."""
+    while True:
+        answer = (await call(client, "POST", path, json=body)).json()
+        yield answer
+        if answer["After"] is None:
+            return
+        body = body | {"After": answer["After"]}

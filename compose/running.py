@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from compose.access import STAMPED, Access, access
-from compose.membership import as_member, membership, of_edge
+from compose.membership import membership, of_edge
 from compose.operate import EDGE
 from compose.settings import Settings
 from contracts.bus.opening import open_bus
@@ -27,7 +27,6 @@ from contracts.limits import Limits
 from contracts.meters import BusFigures
 from contracts.ports import Bus, Service
 from contracts.room import MB
-from edge.membership import Member
 
 if TYPE_CHECKING:
     from compose.gateway import Gateway
@@ -122,8 +121,7 @@ async def edge_side(settings: Settings) -> AsyncIterator[Deployment]:
     """
     from compose.edge import Peers, edge
 
-    member = Member(*found) if (found := membership(settings)) else None
-    settings = as_member(settings, member.membership) if member else settings
+    member, settings = membership(settings)
     mine = access(settings, "edge")
     reach = of_edge(mine, member).over_network(settings.edge.gateway)
     async with _bound(settings, EDGE) as (sockets, deployment), AsyncExitStack() as stack:

@@ -294,13 +294,14 @@ class Settings(BaseSettings):
 
     def callback(self) -> str:
         """The base of the URLs that pipelines are given."""
-        return self._ours(self.gateway.callback)
+        return self.inside(self.gateway.callback)
+
+    def tls_folder(self) -> Path:
+        """Where certificates of our own making are."""
+        return self.security.folder or self.data / "tls"
 
     def inside(self, base: str) -> str:
-        """Where the gateway's services find each other."""
-        return self._ours(base)
-
-    def _ours(self, base: str) -> str:
+        """Where services of ours are, by a base of the settings: with TLS where they speak it."""
         return base.replace("http://", "https://", 1) if self.with_tls() else base
 
     @model_validator(mode="after")

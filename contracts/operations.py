@@ -38,22 +38,24 @@ def retried(job: Job, fact: ev.JobRetried, at: int) -> Job:
 
 def _back(job: Job, to: State) -> Job:
     """The job in an earlier state, with all that was held against it forgiven."""
-    details = job.pipeline_details
-    if to in (State.RUNNING, State.PROCESSED):
+    _check_settled(job)
+    file, details = job.input_file, job.pipeline_details
+    if to in (State.RUNNING, State.PROCESSED) or job.files is Files.REMOVED:
         # It is launched anew: a pipeline that does not claim its jobs must be told again.
         to = State.RECEIVED
         details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
-    file = job.input_file
-    if job.files is Files.REMOVING:
-        raise TooEarly(f"the files of job {job.id} are being removed; try again in a moment")
     if job.files is Files.REMOVED:
         # Retention has removed its image: the instrument is to send it again.
         to, file = State.SENDING, file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
-        details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
     if to is State.CREATED:
         to = State.SENDING  # the instrument has closed its file, and looks only for jobs that it is to send
     fresh = {"spared": job.attempts, "files": Files.HERE}
     return enter(job, to, pipeline_details=details, input_file=file, **fresh)
+
+
+def _check_settled(job: Job) -> None:
+    if job.files is Files.REMOVING:
+        raise TooEarly(f"the files of job {job.id} are being removed; try again in a moment")
 
 
 def cancelled(job: Job, fact: ev.JobCancelled, _at: int) -> Job:
@@ -74,8 +76,7 @@ def applied(job: Job, fact: ev.TaskApplied, at: int) -> Job:
         raise Conflict(f"job {job.id} is cancelled: release it instead")
     if job.state not in APPLICABLE or _had(job, fact):
         return job
-    if job.files is Files.REMOVING:
-        raise TooEarly(f"the files of job {job.id} are being removed; try again in a moment")
+    _check_settled(job)
     file = job.input_file
     here = bool(job.origin_host) and file.hostname != job.origin_host and not file.archive_name and not job.files
     if not here and not job.origin_host:

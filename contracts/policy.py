@@ -67,9 +67,8 @@ RULES = (
 )
 
 
-def open_to_all(service: str, verb: str, path: str) -> bool:
-    """Whether anybody may ask this without saying who they are."""
-    del service
+def open_to_all(verb: str, path: str) -> bool:
+    """Whether anybody may ask this, of any service, without saying who they are."""
     return verb == "OPTIONS" or ANYBODY.fullmatch(path) is not None
 
 

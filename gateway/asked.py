@@ -8,23 +8,28 @@ from starlette.requests import Request
 from contracts.errors import BadRequest
 
 
-class Asked(BaseModel):
-    """What an operator asks for: a misspelt field is an error, as what it should have narrowed would be far too
-    much. ``reason`` goes into the history."""
+class Body(BaseModel):
+    """A misspelt field is an error: what it should have narrowed would be far too much."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=lambda name: name.title().replace("_", ""))
+
+
+class Asked(Body):
+    """What an operator asks for; ``reason`` goes into the history."""
 
     reason: str = Field(default="", max_length=1000)
 
 
-A = TypeVar("A", bound=Asked)
+B = TypeVar("B", bound=Body)
 
 
-def read(model: type[A], body: bytes, request: Request) -> A:
-    """The body of a request. Raises ``BadRequest`` naming the field and what is wrong with it."""
+def read(model: type[B], body: bytes, request: Request) -> B:
+    """The body of a request. Raises ``BadRequest`` naming each field that is wrong, and how."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "body"
-        raise BadRequest(f"{request.url.path}: {field}: {problem['msg']}") from None
+        found = [
+            f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        ]
+        raise BadRequest(f"{request.url.path}: {'; '.join(found)}") from None

@@ -4,9 +4,9 @@ import asyncio
 import base64
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -17,29 +17,27 @@ from contracts.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from contracts.guard import COOKIE, Entry, address_of, identity_of, session_in
 from contracts.identity import PEOPLE, SESSION, USER, Identity, Role, session_check
 from contracts.openapi import Operations
+from gateway.asked import Body, read
 from gateway.identity.passwords import PasswordLogins, hashed
 from gateway.identity.store import SESSION_DAYS, IdentityStore
 
 if TYPE_CHECKING:
     from gateway.identity.oidc import OpenIdLogins
 
+B = TypeVar("B", bound=Body)
 CODE_HOURS = 24.0
 DIGEST = r"^[0-9a-f]{64}$"
 NAME = r"^[\w.@-]{1,100}$"
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=lambda name: name.title().replace("_", ""))
-
-
-class Login(_Body):
+class Login(Body):
     """Body of ``POST /api/v1/login``."""
 
     name: str = Field(max_length=200)
     password: str = Field(max_length=2000)
 
 
-class NewUser(_Body):
+class NewUser(Body):
     """Body of ``PUT /api/v1/users/{name}``."""
 
     role: Role
@@ -47,21 +45,21 @@ class NewUser(_Body):
     new: bool = False
 
 
-class NewPassword(_Body):
+class NewPassword(Body):
     """Body of ``POST /api/v1/password``."""
 
     old: str = Field(max_length=2000)
     new: str = Field(max_length=2000)
 
 
-class Invitation(_Body):
+class Invitation(Body):
     """Body of ``POST /api/v1/enrolments``."""
 
     name: str = Field(pattern=NAME)
     hours: float = Field(default=CODE_HOURS, gt=0, le=24 * 365)
 
 
-class Redemption(_Body):
+class Redemption(Body):
     """Body of ``POST /api/v1/enrolments/redeem``: the code, and the SHA-256 of the word that is to be the
     instrument's from now on; the word itself never leaves it but to be used."""
 
@@ -69,13 +67,13 @@ class Redemption(_Body):
     digest: str = Field(pattern=DIGEST)
 
 
-class Rotation(_Body):
+class Rotation(Body):
     """Body of ``POST /api/v1/tokens/rotate``."""
 
     digest: str = Field(pattern=DIGEST)
 
 
-class Said(_Body):
+class Said(Body):
     """Body of ``POST /api/v1/introspect``."""
 
     word: str = Field(max_length=500)
@@ -279,7 +277,7 @@ class IdentityRoutes:
         return web.json([{key.title(): value for key, value in row.items()} for row in rows], headers=web.NOT_CACHED)
 
 
-class Note(_Body):
+class Note(Body):
     """Body of ``POST /api/v1/audit``: see ``contracts.guard.Entry``."""
 
     actor: str
@@ -293,9 +291,5 @@ class Note(_Body):
         return Entry(self.actor, self.role, self.address, self.what, self.outcome)
 
 
-async def _read(request: Request, model: type[Any]) -> Any:
-    try:
-        return model.model_validate_json(await web.body_of(request, limit=2**16))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
-        raise BadRequest(f"{request.url.path}: {wrong}") from None
+async def _read(request: Request, model: type[B]) -> B:
+    return read(model, await web.body_of(request, limit=2**16), request)

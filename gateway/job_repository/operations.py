@@ -13,6 +13,7 @@ from contracts import web
 from contracts.errors import BadRequest, error_of
 from contracts.events import Fact, JobCancelled, JobReleased, JobRetried, Verdict
 from contracts.models import FINAL, State
+from contracts.operations import GIVEN_UP
 from contracts.ports import JobQuery, Page
 from gateway.asked import Asked, read
 
@@ -21,7 +22,6 @@ MOST = 1000
 Word = type[JobRetried] | type[JobReleased] | type[JobCancelled]
 ACTIONS: dict[str, Word] = {"retry": JobRetried, "release": JobReleased, "cancel": JobCancelled}
 ON_THEIR_WAY = tuple(state for state in State if state not in FINAL)
-GIVEN_UP = (State.FAILED, State.QUARANTINED)
 USUAL: dict[str, tuple[State, ...]] = {
     "retry": (*ON_THEIR_WAY, *GIVEN_UP),
     "release": GIVEN_UP,

@@ -89,4 +89,4 @@ def test_who_has_more_rights_may_whatever_others_may(service, verb, path):
 def test_what_is_not_named_is_for_administrators(role, service, verb, path):
     assert not policy.may(role, service, verb, "/api/v1/new/" + path)
     assert not policy.may(Role.OPERATOR, service, verb, "/api/v1/new/" + path)
-    assert not policy.open_to_all(service, verb, "/api/v1/new/" + path)
+    assert not policy.open_to_all(verb, "/api/v1/new/" + path)
