@@ -47,9 +47,10 @@ class Desk(Generic[T]):
 
     ``look(n)`` gives up to n waiting things, oldest first; ``name_of`` tells them apart. A thing in hand is
     not handed out twice. With ``exclusive``, what a look has given no other look gives (a claim), so it asks
-    for no more than there are hands. ``handle`` must itself see to it that what it cannot do stops waiting (a fact, a
-    back-off); if it raises nevertheless, the thing is left alone for a growing while. Where a peer is away (``Away``,
-    or a look that fails) this is a short while only, and once anything succeeds, all that waited for it is tried.
+    for no more than there are hands, and what it gives is kept until a hand takes it. ``handle`` must itself see
+    to it that what it cannot do stops waiting (a fact, a back-off); if it raises nevertheless, the thing is left
+    alone for a growing while. Where a peer is away (``Away``, or a look that fails) this is a short while only,
+    and once anything succeeds, all that waited for it is tried.
     """
 
     def __init__(
@@ -147,14 +148,22 @@ class Desk(Generic[T]):
     async def _round(self) -> None:
         """Hand out what waits until nothing new is found or all hands are full."""
         while not self._stopping and (free := self._slots - len(self._in_hand)) > 0:
-            if self._backlog:
-                thing = self._backlog.popleft()
-                if self._name_of(thing) not in self._in_hand:
-                    self._take(thing)
+            if (thing := self._next()) is not None:
+                self._take(thing)
             elif self._exclusive and self._in_hand and free <= self._slots // 2:
                 return  # a claim for several costs no more than one for one: let more hands become free
             elif not await self._find(free):
                 return
+
+    def _next(self) -> T | None:
+        """The first thing on the backlog that is not in hand."""
+        for _ in range(len(self._backlog)):
+            thing = self._backlog.popleft()
+            if self._name_of(thing) not in self._in_hand:
+                return thing
+            if self._exclusive:  # claimed once more before the hand has let go: nobody else will get it
+                self._backlog.append(thing)
+        return None
 
     async def _find(self, free: int) -> bool:
         """Look for things and put them on the backlog; whether there were any.
@@ -171,10 +180,11 @@ class Desk(Generic[T]):
             # What failed once and was dealt with elsewhere never comes back to be forgotten.
             self._failures = {name: count for name, count in self._failures.items() if name in skip}
         found = await self._look(free if self._exclusive else LOOK_AHEAD * self._slots + len(skip))
-        self._backlog.extend(thing for thing in found if self._name_of(thing) not in skip)
+        fresh = found if self._exclusive else [thing for thing in found if self._name_of(thing) not in skip]
+        self._backlog.extend(fresh)
         if self.trouble:
             self._back()
-        return bool(self._backlog)
+        return bool(fresh)
 
     def _back(self) -> None:
         """What was away is there, it seems: nothing rests for its sake any longer."""

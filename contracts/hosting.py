@@ -161,7 +161,7 @@ async def _listening(name: str, app: Starlette, sock: socket.socket, door: Door)
         yield
     finally:
         started.cancel()
-        server.should_exit = True
+        server.stop()
         await task
 
 
@@ -171,6 +171,20 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let no more requests in, and end."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        # uvicorn looks ten times a second whether it shall stop, each server for itself: half of what an idle
+        # edge costs. Here it is told; the tick that is left renews the date in the headers of answers.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._stopping.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -280,6 +280,29 @@ async def test_an_exclusive_look_asks_for_no_more_than_there_are_hands_and_keeps
     assert sorted(done) == sorted(f"job-{n}" for n in range(10))
 
 
+async def test_what_was_claimed_again_before_its_hand_let_go_is_handed_out_then():
+    """Else it would be nobody's until its lease ran out."""
+    waiting, told, may_let_go = Waiting("job"), [], asyncio.Event()
+
+    async def claim(wanted: int) -> list[str]:
+        claimed = await waiting.look(wanted)
+        del waiting.names[: len(claimed)]
+        return claimed
+
+    async def handle(name: str) -> None:
+        told.append(name)
+        await may_let_go.wait()
+
+    desk = Desk("test", claim, handle, str, slots=4, every=NEVER, exclusive=True)
+    async with desk.running():
+        await eventually(lambda: told == ["job"])
+        waiting.names.append("job")  # as when the first try is told to have failed, and the job is due at once
+        desk.wake()
+        await eventually(lambda: not waiting.names)
+        may_let_go.set()
+        await eventually(lambda: told == ["job", "job"])
+
+
 async def test_a_desk_with_full_hands_rests_although_a_failed_thing_is_due_again(caplog):
     caplog.set_level(logging.CRITICAL)
     waiting = Waiting("bad")
