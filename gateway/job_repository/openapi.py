@@ -29,6 +29,7 @@ from contracts.openapi import (
     written,
 )
 from gateway.asked import Asked
+from gateway.job_repository.changes import LONGEST
 from gateway.job_repository.operations import Many
 from gateway.job_repository.service import Claim, PipelineResult
 
@@ -58,6 +59,15 @@ COUNTS: Schema = {
     "type": "object",
     "propertyNames": {"enum": [str(state) for state in State]},
     "additionalProperties": number(),
+}
+CHANGED: Schema = {
+    "type": "object",
+    "properties": {
+        "Last": number(),
+        "Jobs": {"type": "array", "items": {"type": "object"}},
+        "Gone": {"type": "array", "items": words()},
+    },
+    "required": ["Last", "Jobs", "Gone"],
 }
 RELEASED: Schema = {"type": "object", "properties": {"Released": number()}, "required": ["Released"]}
 FIRST: Schema = {
@@ -127,6 +137,14 @@ def _jobs() -> Operations:
             "All that happened to a job", {200: json("Oldest first; At in ns since the epoch.", HISTORY), **AWAY}
         ),
         "GET /api/v1/counts": Operation("How many jobs are in each state", {200: json("By state.", COUNTS), **AWAY}),
+        "GET /api/v1/changes": Operation(
+            "What has changed since",
+            {200: json("Last is what to ask after next. Gone are jobs that were deleted.", CHANGED), **UNREADABLE, **AWAY},
+            (
+                Parameter("after", number(), "Last of the answer before; without it nothing but Last is told."),
+                Parameter("wait", {"type": "number", "minimum": 0, "maximum": LONGEST}, "Seconds to wait for a change."),
+            ),
+        ),
     }
 
 

@@ -23,6 +23,7 @@ from contracts.models import Model as WireModel
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import is_open, read_back
+from gateway.job_repository.changes import Changes
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
 from gateway.job_repository.operations import OperatorRoutes
@@ -80,6 +81,7 @@ class JobRepository:
         self._beside = beside
         self._store, self._clock = store, clock
         self._relay = Relay(bus, outbox)
+        self._changes = Changes(store.reader)
         self._figures = Figures(store, outbox, self._relay, clock)
         self.meters, self.refresh = self._figures.meters, self._figures.refresh
         self.desks = (self._relay,)
@@ -103,6 +105,7 @@ class JobRepository:
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
             Route("/api/v1/epoch", self.on_epoch, methods=["GET"]),
             Route("/api/v1/counts", self.on_counts, methods=["GET"]),
+            *self._changes.routes(),
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
             Route("/api/v1/claims/{worker:path}", self.on_release, methods=["DELETE"]),

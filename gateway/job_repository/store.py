@@ -32,7 +32,7 @@ class JobStore:
 
     def __init__(self, writer: Writer, reader: Reader, clock: Clock, *, raw_payload: bool = False) -> None:
         """``raw_payload``: announcements in EdgeX v4's own form."""
-        self._writer, self._reader, self._clock, self._raw_payload = writer, reader, clock, raw_payload
+        self._writer, self.reader, self._clock, self._raw_payload = writer, reader, clock, raw_payload
         self._read = reader.run
         self._counts: dict[str, int] = {}
         self._count_again = 0.0
