@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from compose.gateway import Gateway
 
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
-PIPELINES, EXPORT = "pipeline-sim", "mqtt-export"
-SERVED = {name: name for name in (*GATEWAY, EXPORT)} | {"pipelines": PIPELINES}
+PIPELINES, EXPORT, DASHBOARD = "pipeline-sim", "mqtt-export", "dashboard"
+SERVED = {name: name for name in (*GATEWAY, EXPORT, DASHBOARD)} | {"pipelines": PIPELINES}
 """What can be served in a process of its own, by the name on the command line."""
 THREADS = 24
 """For blocking work on files and databases."""
@@ -70,7 +70,7 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
     """Edge, gateway and pipelines in one process: SQLite, the in-process bus, worker processes for pipelines."""
     from compose.edge import Peers, edge
 
-    names = [*GATEWAY, PIPELINES, *_exporter_of(settings)]
+    names = [*GATEWAY, PIPELINES, DASHBOARD, *_exporter_of(settings)]
     async with _bound(settings, [*names, *EDGE]) as (sockets, deployment), AsyncExitStack() as stack:
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("up")))
         mine = access(settings, "up")
@@ -176,6 +176,10 @@ async def _central(
         from compose.export import exporter
 
         services.append(await stack.enter_async_context(exporter(settings, bus)))
+    if DASHBOARD in names:
+        from compose.dashboard import dashboard
+
+        services.append(await stack.enter_async_context(dashboard(mine, settings.ports() | dict(ports))))
     return centre, services, mine.door(authenticator, auditor)
 
 

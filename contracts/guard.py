@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts import policy, web
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 COOKIE = "cytobus_session"
 CHECK = "x-cytobus-check"
 """The header in which a page proves that it is ours, beside its session's cookie."""
+SIGN_IN = {"dashboard": "/sign-in"}
+"""Where people sign in, at the services that have pages."""
 CALLBACKS = {"job-repository": "/api/v1/job/pipeline/", "task-launcher": "/api/v1/pipelineStatus/"}
 
 
@@ -88,9 +91,16 @@ class Guard:
             else:
                 self._keep_out_strangers(request)
         except AppError as error:
-            await (await web.on_app_error(request, error))(scope, receive, send)
+            await (await self._refusal(request, error))(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _refusal(self, request: Request, error: AppError) -> Response:
+        """People who look at pages are shown where to sign in."""
+        wants_page = request.method in policy.SAFE and "text/html" in request.headers.get("accept", "")
+        if isinstance(error, Unauthorized) and wants_page and self._service in SIGN_IN:
+            return RedirectResponse(f"{SIGN_IN[self._service]}?next={quote(path_of(request))}", 303, web.NOT_CACHED)
+        return await web.on_app_error(request, error)
 
     def _keep_out_strangers(self, request: Request) -> None:
         headers = request.headers

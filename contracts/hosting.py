@@ -38,6 +38,7 @@ PORTS: Mapping[str, int] = {
     "file-receiver-oem": 59787,
     "pipeline-sim": 59789,
     "mqtt-export": 59703,
+    "dashboard": 4200,
 }
 """The contract's ports."""
 
@@ -135,6 +136,8 @@ async def served(
             figures = whole if place == 0 else ()
             app = app_of(service, settings, figures, door.watch, limits)
             await stack.enter_async_context(_listening(service.name, app, sockets[service.name], door))
+            if leave := getattr(service, "leave", None):
+                stack.callback(leave)  # before its port closes: answers without an end are to end
         yield
 
 

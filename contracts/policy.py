@@ -15,7 +15,7 @@ SAFE = frozenset({"GET", "HEAD"})
 HEALTH = ("/api/v1/health", "/api/v1/ready")
 """Strangers learn from these that the service lives, and can work; others, what troubles it."""
 ANYBODY = re.compile(
-    r"/api/v1/(openapi\.json|login|oidc/login|oidc/callback|authority|enrolments/redeem)|/api/v[23]/ping"
+    r"/(static/[^/]+|sign-in|look|favicon\.ico|gateway/job-repository/api/v1/login)|/api/v1/(openapi\.json|login|oidc/login|oidc/callback|authority|enrolments/redeem)|/api/v[23]/ping"
 )
 """These tell nothing, or check for themselves."""
 
@@ -61,6 +61,8 @@ RULES = (
     # everybody, of themselves
     _rule("job-repository", "GET", r"/api/v1/whoami", VIEW | EDGES),
     _rule("job-repository", "POST", r"/api/v1/(logout|password)", VIEW),
+    # what pages ask of others through the dashboard is judged there
+    _rule("dashboard", "POST PUT PATCH DELETE", r"/gateway/.+", VIEW),
     # what tells of users and edges is for administrators, though it is only read
     _rule("job-repository", "GET", r"(?s)/api/v1/(users|edges|enrolments|audit).*", ADMINISTER),
     _rule("", "GET", r"/api/v[23]/config", ADMINISTER),

@@ -23,6 +23,7 @@ from contracts.openapi import (
     read_loosely,
     words,
 )
+from gateway.file_sender.pictures import MOST
 
 NO_JOB: Mapping[int, Answer] = {404: error("There is no such job, or not all of its files.")}
 DIGEST = {"description": "RFC 9530.", "schema": words("^sha-256=:.*:$")}
@@ -68,12 +69,57 @@ def operations() -> Operations:
             {200: empty("Archived, or it was before."), 500: error("It is not archived, and why."), **NO_JOB, **AWAY},
         ),
         **_rejects(),
+        **_pictures(),
         "POST /api/v1/archive/sweep": Operation(
             "Remove now what is no longer to be kept",
             {200: json("What was removed, or would be.", {"type": "object"}), **AWAY},
             (Parameter("dry_run", {"type": "boolean"}),),
         ),
         "POST /api/v1/retry": Operation("Look for all work now", {200: empty("Heard.")}),
+    }
+
+
+def _pictures() -> Operations:
+    place = Parameter("place", words(r"^(input|\d{1,4})$"), "input, or an output's number.", "path", required=True)
+    png = Answer("A PNG.", Content(words(), "image/png"))
+    what: Schema = {
+        **{name: number() for name in ("Width", "Height", "Channels", "Levels")},
+        **{name: {"type": "number"} for name in ("Low", "High", "Least", "Most")},
+        "Type": words(),
+        "Colour": {"type": "boolean"},
+        "Histogram": {"type": "array", "items": number()},
+    }
+    faulty = {
+        **UNREADABLE,
+        **NO_JOB,
+        410: error("Retention has removed the files."),
+        422: error("The file cannot be shown."),
+        **AWAY,
+    }
+    labels = Parameter("labels", {"type": "boolean"}, "Each value has a colour of its own; 0 is transparent.")
+    look = (
+        *(Parameter(name, number(0, MOST[name])) for name in ("level", "x", "y", "channel")),
+        Parameter("size", number(64, MOST["size"]), "Pixels a side."),
+        Parameter("low", {"type": "number"}, "The grey value that becomes black; without it, what fits."),
+        Parameter("high", {"type": "number"}, "The grey value that becomes white; without it, what fits."),
+        labels,
+    )
+    return {
+        "GET /api/v1/pictures/{job_id}/{place}": Operation(
+            "What an image is",
+            {200: json("Low and High fit most of it.", {"type": "object", "properties": what}), **faulty},
+            (place,),
+        ),
+        "GET /api/v1/pictures/{job_id}/{place}/tiles": Operation(
+            "A part of an image; level 0 is the image itself, each next has half the pixels a side",
+            {200: png, **faulty},
+            (place, *look),
+        ),
+        "GET /api/v1/pictures/{job_id}/{place}/thumbnail": Operation(
+            "A whole image, small",
+            {200: png, **faulty},
+            (place, Parameter("side", number(16, MOST["side"]), "Pixels a side at most."), labels),
+        ),
     }
 
 

@@ -1,4 +1,4 @@
-"""Makes previews in a process of its own: whatever a file does to a decoder, the gateway goes on."""
+"""Decodes images in a process of its own: whatever a file does to a decoder, the gateway goes on."""
 
 import contextlib
 import logging
@@ -12,15 +12,18 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Lock, Thread
+from typing import Any, TypeVar
 
-from contracts.errors import AppError
+from gateway.file_sender.archive import make_preview
 
+T = TypeVar("T")
 _SPAWN = multiprocessing.get_context("spawn")
 IDLE_SECONDS = 30.0
 """After so long without work the process ends, and its memory is free."""
 START_SECONDS = 60.0
-Answer = str
-"""Empty: the preview was made; else why not."""
+Question = tuple[Callable[..., Any], tuple[Any, ...]]
+Answer = tuple[str, Any]
+"""Why there is no answer, or nothing and the answer."""
 
 
 class Painter:
@@ -30,40 +33,47 @@ class Painter:
         """``seconds`` for one preview at most; ``memory_bytes`` of address space, where the system can limit it."""
         self._seconds, self._memory = seconds, memory_bytes
         self._process: SpawnProcess | None = None
-        self._connection: Connection[tuple[Path, Path], Answer] | None = None
+        self._connection: Connection[Question, Answer] | None = None
         self._lock = Lock()
         self._closed = False
 
     def paint(self, source: Path, target: Path) -> None:
         """The preview of a file lies at its target, synced. Blocks. Raises ``ValueError`` when there can be none."""
+        self.ask(make_preview, source, target)
+
+    def ask(self, work: Callable[..., T], source: Path, *more: object) -> T:
+        """What a function of a module makes of a file over there. Blocks. Raises ``ValueError`` when it cannot, takes
+        too long, or ends the process."""
         for fresh in (False, True):
             connection = self._opened(fresh)
             try:
-                connection.send((source, target))
+                connection.send((work, (source, *more)))
                 if not connection.poll(self._seconds):
                     self._end()
-                    raise ValueError(f"{source.name}: no preview within {self._seconds:g} s")
-                answer = connection.recv()
+                    raise ValueError(f"{source.name}: nothing to show within {self._seconds:g} s")
+                why, answer = connection.recv()
             except (EOFError, OSError):
                 if fresh or self._closed:
                     self._end()
-                    raise ValueError(f"{source.name}: making its preview ended the process") from None
+                    raise ValueError(f"{source.name}: decoding it ended the process") from None
                 continue  # it may have ended for want of work
-            if answer:
-                raise ValueError(answer)
-            return
+            if why:
+                raise ValueError(why)
+            found: T = answer
+            return found
+        raise AssertionError("the second try returns or raises")
 
     def close(self) -> None:
         """End the process, whatever it does. From any thread."""
         self._closed = True
         self._end()
 
-    def _opened(self, fresh: bool) -> "Connection[tuple[Path, Path], Answer]":
+    def _opened(self, fresh: bool) -> "Connection[Question, Answer]":
         if fresh or self._connection is None or self._process is None or not self._process.is_alive():
             self._end()
             self._start()
         if self._connection is None:
-            raise ValueError("previews are no longer made: the gateway stops")
+            raise ValueError("nothing is decoded any more: the gateway stops")
         return self._connection
 
     def _start(self) -> None:
@@ -87,29 +97,26 @@ class Painter:
                 connection.close()
 
 
-def serve(connection: "Connection[Answer, tuple[Path, Path]]", memory_bytes: int) -> None:
+def serve(connection: "Connection[Answer, Question]", memory_bytes: int) -> None:
     """Answer requests until there are none for a while, or nobody who asks."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent's to deal with
     parent = parent_process()
     if parent is not None:
         Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
-    from gateway.file_sender.archive import make_preview
-
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is told by exception
     _limit_memory(memory_bytes)
     with contextlib.suppress(EOFError, OSError):
         while connection.poll(IDLE_SECONDS):
-            source, target = connection.recv()
-            connection.send(_painted(make_preview, source, target))
+            work, asked = connection.recv()
+            connection.send(_answered(work, asked))
 
 
-def _painted(make: Callable[[Path, Path], None], source: Path, target: Path) -> Answer:
+def _answered(work: Callable[..., Any], asked: tuple[Any, ...]) -> Answer:
     try:
-        make(source, target)
-    except (OSError, ValueError, AppError, MemoryError) as error:
-        return f"{source.name} cannot be shown: {type(error).__name__}: {error}"[:500]
-    return ""
+        return "", work(*asked)
+    except Exception as error:  # decoders throw what they like at a damaged file
+        return f"{asked[0].name} cannot be shown: {type(error).__name__}: {error}"[:500], None
 
 
 def _follow(sentinel: int) -> None:

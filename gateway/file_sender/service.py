@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
 from contracts.disk import bare_name, is_file, make_folder, no_room, place, room_at
-from contracts.errors import AppError, BadRequest, Conflict, Gone, NotFound, Unavailable
+from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailable
 from contracts.events import Fact, JobWaits, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import confine
@@ -25,6 +25,7 @@ from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.painter import Painter
+from gateway.file_sender.pictures import Pictures, check_kept
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
 from gateway.files import GatewayFiles, archived_path, output_path
@@ -61,7 +62,7 @@ class FileSender:
         self._preview = Desk("preview", self._look_for_unseen, self.preview, _name_of, slots=1, every=2.0)
         self._work = (self._archive, self._preview)
         self.desks = (*self._work, self.retention)
-        self._painter = Painter()
+        self._painter, self._pictures = Painter(), Pictures(self._job, files)
         self._served = meters.counter("cytobus_served_bytes", "Bytes of results that were asked for")
         self.meters = (self._served, *self.retention.meters)
 
@@ -70,6 +71,7 @@ class FileSender:
         """Archives and makes previews while the context is open."""
         async with AsyncExitStack() as stack:
             stack.callback(self._painter.close)
+            stack.callback(self._pictures.close)
             for desk in (*self._work, self.retention):
                 await stack.enter_async_context(desk.running())
             wakes = {jobs_in(State.DELIVERED): self._wake}
@@ -86,6 +88,7 @@ class FileSender:
             Route("/api/v1/archiveFile/{job_id}", self.on_archive, methods=["POST"]),
             Route("/api/v1/reject/{job_id}", self.on_reject, methods=["POST"]),
             Route("/api/v1/reject/{job_id}", self.on_unreject, methods=["DELETE"]),
+            *self._pictures.routes(),
             Route("/api/v1/archive/sweep", self.on_sweep, methods=["POST"]),
             Route("/api/v1/retry", self.on_retry, methods=["POST"]),
         ]
@@ -158,7 +161,7 @@ class FileSender:
         if not 0 <= place_ < len(outputs):
             raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")
         output = outputs[place_]
-        _check_kept(job)
+        check_kept(job)
         archive = self._files.archive
         path = archived_path(output, archive) if output.archive_name else output_path(output, (self._files.root,))
         if not is_file(path):
@@ -190,7 +193,7 @@ class FileSender:
         job = await self._job(request)
         source, target = self._rejected(job)
         if not target.exists():
-            _check_kept(job)
+            check_kept(job)
             if not is_file(source):
                 raise AppError(f"the input of job {job.id} is not in the archive ({source}); nothing was copied")
             await asyncio.to_thread(_copy, source, target)
@@ -229,13 +232,6 @@ class FileSender:
         source = archived_path(file, self._files.archive) if file.archive_name else self._files.input_path(file)
         folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
         return source, self._files.reject / folder / bare_name(file.name)
-
-
-def _check_kept(job: Job) -> None:
-    if job.files:
-        raise Gone(
-            f"the files of job {job.id} were removed by retention (gateway.retention); what the job says of them stays"
-        )
 
 
 @contextmanager

@@ -139,10 +139,16 @@ def _jobs() -> Operations:
         "GET /api/v1/counts": Operation("How many jobs are in each state", {200: json("By state.", COUNTS), **AWAY}),
         "GET /api/v1/changes": Operation(
             "What has changed since",
-            {200: json("Last is what to ask after next. Gone are jobs that were deleted.", CHANGED), **UNREADABLE, **AWAY},
+            {
+                200: json("Last is what to ask after next. Gone are jobs that were deleted.", CHANGED),
+                **UNREADABLE,
+                **AWAY,
+            },
             (
                 Parameter("after", number(), "Last of the answer before; without it nothing but Last is told."),
-                Parameter("wait", {"type": "number", "minimum": 0, "maximum": LONGEST}, "Seconds to wait for a change."),
+                Parameter(
+                    "wait", {"type": "number", "minimum": 0, "maximum": LONGEST}, "Seconds to wait for a change."
+                ),
             ),
         ),
     }

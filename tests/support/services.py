@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from compose.access import access
+from compose.dashboard import dashboard
 from compose.edge import Peers, edge
 from compose.gateway import gateway
 from compose.pipelines import runner
@@ -24,7 +25,8 @@ async def all_services(folder: Path) -> AsyncIterator[dict[str, Service]]:
         receiver, sender = (in_process(centre.services[f"file-{kind}-gateway"]) for kind in ("receiver", "sender"))
         async with receiver, sender, edge(settings, Peers(centre.jobs, centre.tasks, receiver, sender), bus) as mine:
             found = [*centre.services.values(), *mine.services(), runner(settings, centre.jobs, centre.tasks, bus)]
-            yield {service.name: service for service in [*found, MqttExport(bus, _Nobody())]}
+            async with dashboard(access(settings, "all"), PORTS) as pages:
+                yield {service.name: service for service in [*found, MqttExport(bus, _Nobody()), pages]}
 
 
 class _Nobody:

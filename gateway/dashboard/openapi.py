@@ -1,0 +1,41 @@
+"""The dashboard's pages, described. What it passes on below ``/gateway`` is described by the services themselves."""
+
+from collections.abc import Mapping
+
+from contracts.openapi import ANYBODY, UNREADABLE, Answer, Content, Operation, Operations, Parameter, error, words
+from contracts.openapi import number as _number
+
+HTML, STREAM = "text/html; charset=utf-8", "text/event-stream"
+GONE: Mapping[int, Answer] = {
+    303: Answer("To the page where one signs in.", headers={"Location": {"schema": words()}}),
+    404: Answer("There is no such thing, and the page says so.", Content(words(), HTML)),
+    503: Answer("The gateway does not answer; the page tries again by itself.", Content(words(), HTML)),
+}
+FILTERS = (
+    *(Parameter(name, words()) for name in ("name", "state", "hostname", "task", "since", "order", "trail")),
+    Parameter("after", _number(), "The last page's cursor."),
+)
+
+
+def _page(summary: str, parameters: tuple[Parameter, ...] = ()) -> Operation:
+    unreadable = {400: Answer("What is asked cannot be read, and the page says so.", Content(words(), HTML))}
+    return Operation(summary, {200: Answer("A page.", Content(words(), HTML)), **unreadable, **GONE}, parameters)
+
+
+def operations() -> Operations:
+    """What people see."""
+    stream = Answer("News, as server-sent events.", Content(words(), STREAM))
+    away = {503: error("The gateway does not answer.", retry=True)}
+    onward = Answer("Back to the page.", headers={"Location": {"schema": words()}})
+    look = tuple(Parameter(name, words()) for name in ("language", "theme", "next"))
+    return {
+        "GET /": _page("Jobs", FILTERS),
+        "GET /live/jobs": Operation("What changes on the list of jobs", {200: stream, **UNREADABLE, **away}, FILTERS),
+        "GET /sign-in": Operation(
+            "Sign in", {200: Answer("A page.", Content(words(), HTML))}, (Parameter("next", words()),), callers=ANYBODY
+        ),
+        "GET /look": Operation("Choose language and theme", {303: onward}, look, callers=ANYBODY),
+        "GET /favicon.ico": Operation(
+            "The icon", {200: Answer("It.", Content(words(), "image/svg+xml"))}, callers=ANYBODY
+        ),
+    }

@@ -1,0 +1,88 @@
+"""The dashboard: pages, what they are made of, and the way from them to the public API."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from contracts import web
+from contracts.openapi import Operations
+from gateway.dashboard.following import Following
+from gateway.dashboard.jobs import JobPages
+from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
+from gateway.dashboard.upstream import Clients, Upstream
+from gateway.dashboard.words import dictionaries
+
+STATIC = Path(__file__).parent / "static"
+YEAR = 365 * 86_400
+
+
+class Dashboard:
+    """Pages for people. It keeps nothing: all that it shows and does is the public API's."""
+
+    name = "dashboard"
+
+    def __init__(self, clients: Clients, own: httpx.AsyncClient) -> None:
+        """``clients``: by service, without words of their own; ``own``: the job repository's under our own name."""
+        self._upstream, self._following = Upstream(clients), Following(own)
+        self._jobs = JobPages(self._upstream, self._following)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follows the feed of changes while the context is open."""
+        async with self._following.running():
+            yield
+
+    def leave(self) -> None:
+        """Streams to open pages end; their browsers come again."""
+        self._jobs.closing.set()
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            *self._jobs.routes(),
+            Route("/sign-in", self.on_sign_in, methods=["GET"]),
+            Route("/look", self.on_look, methods=["GET"]),
+            Route("/favicon.ico", self.on_icon, methods=["GET"]),
+            Mount("/static", _Static(directory=STATIC)),
+            Mount("/gateway", self._upstream.app),
+        ]
+
+    def operations(self) -> Operations:
+        """The routes, described."""
+        from gateway.dashboard.openapi import operations
+
+        return operations()
+
+    async def on_sign_in(self, request: Request) -> Response:
+        return page(request, "sign-in.html", Person(role=""), next=_within(request.query_params.get("next", "/")))
+
+    async def on_look(self, request: Request) -> Response:
+        """Language and theme, kept in the browser."""
+        asked = request.query_params
+        response = RedirectResponse(_within(asked.get("next", "/")), 303, web.NOT_CACHED)
+        for name, cookie, known in (("language", LANGUAGE, dictionaries()), ("theme", THEME, THEMES)):
+            if asked.get(name) in known:
+                response.set_cookie(cookie, asked[name], YEAR, samesite="lax")
+        return response
+
+    async def on_icon(self, _request: Request) -> Response:
+        return Response((STATIC / "icon.svg").read_bytes(), media_type="image/svg+xml", headers=SAFE)
+
+
+def _within(path: str) -> str:
+    """An address of ours; any other is the first page."""
+    good = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and path.isascii()
+    return path if good else "/"
+
+
+class _Static(StaticFiles):
+    async def get_response(self, path: str, scope: object) -> Response:
+        response = await super().get_response(path, scope)  # type: ignore[arg-type]
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-cache"
+        return response

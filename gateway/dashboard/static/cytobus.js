@@ -1,0 +1,161 @@
+// What every page does: times in the reader's zone, buttons that call the API, lists that stay alive.
+const check = document.querySelector('meta[name="cytobus-check"]').content
+const language = document.documentElement.lang
+const shape = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' })
+
+export function local (root) {
+  for (const time of root.querySelectorAll('time[datetime]')) {
+    const text = shape.format(new Date(time.dateTime))
+    if (time.textContent !== text) { time.title = time.dateTime; time.textContent = text }
+  }
+}
+
+export function tell (where, words) {
+  const line = document.createElement('p')
+  line.textContent = words
+  document.getElementById(where).replaceChildren(line)
+  clearTimeout(tell.timer)
+  tell.timer = setTimeout(() => line.remove(), where === 'failed' ? 12000 : 4000)
+}
+
+export async function ask (method, path, body) {
+  const headers = { 'X-Cytobus-Check': check }
+  if (body !== undefined) headers['Content-Type'] = 'application/json'
+  let answer
+  try {
+    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
+  } catch {
+    throw new Error(document.getElementById('line').dataset.lost)
+  }
+  const text = await answer.text()
+  if (!answer.ok) throw new Error(text.trim() || `${answer.status}`)
+  try { return JSON.parse(text) } catch { return text }
+}
+
+// Parts marked data-part are fetched anew; what has the focus keeps it.
+export async function refresh () {
+  const answer = await fetch(location.href, { headers: { Accept: 'text/html' } })
+  if (!answer.ok) return
+  const made = new DOMParser().parseFromString(await answer.text(), 'text/html')
+  for (const part of document.querySelectorAll('[data-part]')) {
+    const fresh = made.querySelector(`[data-part="${part.dataset.part}"]`)
+    if (!fresh || part.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue
+    local(fresh)
+    if (fresh.innerHTML === part.innerHTML) continue
+    const held = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
+    part.innerHTML = fresh.innerHTML
+    if (held) part.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus()
+  }
+  document.dispatchEvent(new Event('refreshed'))
+}
+
+async function pressed (button) {
+  if (button.dataset.sure && !confirm(button.dataset.sure)) return
+  let body = button.dataset.body === undefined ? undefined : JSON.parse(button.dataset.body)
+  const field = button.dataset.reason && document.querySelector(button.dataset.reason)
+  if (field && field.value) body = { ...body, Reason: field.value }
+  button.disabled = true
+  try {
+    for (const to of button.dataset.to.split(' ')) {
+      const [path, verb] = to.split('|')
+      await ask(verb || button.dataset.call, path, verb ? undefined : body)
+    }
+    if (button.dataset.then) { location.href = button.dataset.then; return }
+    tell('said', button.dataset.said || button.textContent.trim() + ' ✓')
+    if (field) field.value = ''
+    await refresh()
+  } catch (error) {
+    tell('failed', error.message)
+  }
+  button.disabled = false
+}
+
+document.addEventListener('click', event => {
+  const button = event.target.closest('button[data-call]')
+  if (button) pressed(button)
+})
+document.addEventListener('change', event => {
+  if (event.target.matches('[data-at-once]')) event.target.form.requestSubmit()
+})
+for (const field of document.querySelectorAll('[data-here]')) field.value = location.pathname + location.search
+document.getElementById('sign-in')?.addEventListener('submit', async event => {
+  event.preventDefault()
+  const form = event.target
+  try {
+    await ask('POST', '/gateway/job-repository/api/v1/login', Object.fromEntries(new FormData(form)))
+    location.href = form.dataset.next
+  } catch (error) { tell('failed', error.message) }
+})
+
+// --- live
+
+const line = document.getElementById('line')
+export function shown (kind, why = '') {
+  line.hidden = !kind
+  if (kind) line.textContent = line.dataset[kind] + (why ? ` (${why})` : '')
+}
+
+function rows (table, told) {
+  const body = table.tBodies[0]
+  const known = new Map([...body.rows].map(row => [row.dataset.id, row]))
+  const held = body.contains(document.activeElement) ? document.activeElement.closest('tr').dataset.id : undefined
+  for (const [id, html] of Object.entries(told.rows || {})) {
+    const made = document.createElement('template')
+    made.innerHTML = html
+    const row = made.content.firstElementChild
+    local(row)
+    const old = known.get(id)
+    if (old && old.outerHTML === row.outerHTML) continue
+    if (old) old.replaceWith(row)
+    known.set(id, row)
+    row.classList.add('fresh')
+    setTimeout(() => row.classList.remove('fresh'), 50)
+  }
+  if (told.order) {
+    body.replaceChildren(...told.order.map(id => known.get(id)).filter(Boolean))
+    const none = document.getElementById('none')
+    if (none) none.hidden = body.rows.length > 0
+  }
+  if (held) body.querySelector(`tr[data-id="${CSS.escape(held)}"] a`)?.focus()
+}
+
+function counts (told) {
+  for (const chip of document.querySelectorAll('.chips [data-state]')) {
+    const count = told[chip.dataset.state] || 0
+    chip.hidden = !count
+    chip.querySelector('b').textContent = count
+  }
+}
+
+function follow (path, hear) {
+  const stream = new EventSource(path)
+  stream.onopen = () => shown('')
+  stream.onmessage = event => {
+    const told = JSON.parse(event.data)
+    shown(told.away ? 'away' : '', told.away)
+    if (!told.away) hear(told)
+  }
+  stream.onerror = () => {
+    shown('lost')
+    // After an answer that is none a browser gives up; the gateway may only be starting.
+    if (stream.readyState === EventSource.CLOSED) {
+      setTimeout(() => follow(path, hear), 1500)
+    }
+  }
+  addEventListener('pagehide', () => stream.close())
+}
+
+local(document)
+const list = document.querySelector('table[data-live]')
+if (list) {
+  follow(list.dataset.live, told => {
+    rows(list, told)
+    if (told.counts && Object.keys(told.counts).length) counts(told.counts)
+  })
+}
+const watched = document.querySelector('[data-follow]')
+if (watched) follow(watched.dataset.follow, () => refresh().catch(() => shown('lost')))
+const slow = document.querySelector('[data-every]')
+if (slow) {
+  setInterval(() => refresh().then(() => shown(''), () => shown('lost')), 1000 * slow.dataset.every)
+}
