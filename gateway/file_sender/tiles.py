@@ -66,7 +66,7 @@ def tile(path: Path, look: Look) -> bytes:
     return _png(key, pixels, look)
 
 
-def thumbnail(path: Path, side: int, *, labels: bool = False) -> bytes:
+def thumbnail(path: Path, side: int, labels: bool = False) -> bytes:
     """A PNG of the whole image, at most ``side`` pixels a side."""
     key = _key(path)
     small = overview(key, 0)
