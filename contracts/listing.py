@@ -22,12 +22,13 @@ FIELDS = {
     "lease_over_at": "lease_over_at",
     "wants_preview": "wants_preview",
     "kept_until": "kept_until",
+    "verification": "verification",
     "after": "after",
     "limit": "limit",
 }
 
 
-NUMBERS = ("updated_since", "due_at", "lease_over_at", "kept_until", "after")
+NUMBERS = ("updated_since", "due_at", "lease_over_at", "kept_until", "verification", "after")
 
 
 def query_of(params: Mapping[str, str]) -> JobQuery:

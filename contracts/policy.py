@@ -54,6 +54,7 @@ RULES = (
     _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
     # operators: results, and jobs that are stuck
     _rule("job-repository", "PUT", r"/api/v1/job/[^/]+", OPERATE),
+    _rule("job-repository", "PUT", r"/api/v1/job/[^/]+/review", OPERATE),
     _rule("job-repository", "POST", r"/api/v1/job/[^/]+/(retry|release|cancel)", OPERATE),
     _rule("job-repository", "POST", r"/api/v1/jobs/(retry|release|cancel)", OPERATE),
     _rule("file-sender-gateway", "POST DELETE", r"/api/v1/reject/[^/]+", OPERATE),

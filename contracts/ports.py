@@ -63,6 +63,8 @@ class JobQuery(BaseModel):
     wants_preview: bool | None = None
     kept_until: int | None = None
     """only ended jobs whose files lie at the gateway since this time (ns) or longer"""
+    verification: int | None = None
+    """only complete jobs of which reviewers say this (``Verification``)"""
     newest_first: bool = True
     after: int | None = None
     limit: int = 1000

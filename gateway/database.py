@@ -47,6 +47,7 @@ job = sa.Table(
     sa.Column("last_updated", sa.BigInteger, nullable=False),
     sa.Column("doc", sa.Text, nullable=False),
     sa.Column("kept_since", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("verification", sa.Integer, nullable=False, server_default="0"),
     sa.Index("job_by_state", "state", "seq"),
     sa.Index("job_by_location", "origin_host", "origin_dir", "name"),
     sa.Index("job_by_owner", "owner", "seq"),
@@ -58,6 +59,7 @@ job = sa.Table(
     sa.Index("job_silent", "lease_until", **_where("lease_holder = '' AND lease_until > 0")),
     sa.Index("job_unseen", "seq", **_where("wants_preview")),
     sa.Index("job_kept", "seq", **_where("kept_since > 0")),
+    sa.Index("job_judged", "verification", "seq", **_where("state = 'complete'")),
     sqlite_autoincrement=True,  # a cursor must not come to mean another job when the newest is deleted
 )
 

@@ -34,7 +34,7 @@ DRAWN = 2000
 """Rows that are kept drawn: pages that are open together show mostly the same."""
 
 
-class JobPages:
+class JobsPages:
     """``/`` and ``/live/jobs``."""
 
     def __init__(self, upstream: Upstream, following: Following) -> None:

@@ -31,6 +31,8 @@ def operations() -> Operations:
     return {
         "GET /": _page("Jobs", FILTERS),
         "GET /live/jobs": Operation("What changes on the list of jobs", {200: stream, **UNREADABLE, **away}, FILTERS),
+        "GET /jobs/{job_id}": _page("A job", (Parameter("column", words(), "Whose histogram is shown."),)),
+        "GET /live/jobs/{job_id}": Operation("That a job has changed", {200: stream, **away}),
         "GET /sign-in": Operation(
             "Sign in", {200: Answer("A page.", Content(words(), HTML))}, (Parameter("next", words()),), callers=ANYBODY
         ),

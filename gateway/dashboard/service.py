@@ -13,7 +13,8 @@ from starlette.staticfiles import StaticFiles
 from contracts import web
 from contracts.openapi import Operations
 from gateway.dashboard.following import Following
-from gateway.dashboard.jobs import JobPages
+from gateway.dashboard.job import JobPages
+from gateway.dashboard.jobs import JobsPages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
 from gateway.dashboard.upstream import Clients, Upstream
 from gateway.dashboard.words import dictionaries
@@ -30,7 +31,7 @@ class Dashboard:
     def __init__(self, clients: Clients, own: httpx.AsyncClient) -> None:
         """``clients``: by service, without words of their own; ``own``: the job repository's under our own name."""
         self._upstream, self._following = Upstream(clients), Following(own)
-        self._jobs = JobPages(self._upstream, self._following)
+        self._jobs, self._job = (kind(self._upstream, self._following) for kind in (JobsPages, JobPages))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -40,11 +41,13 @@ class Dashboard:
 
     def leave(self) -> None:
         """Streams to open pages end; their browsers come again."""
-        self._jobs.closing.set()
+        for pages in (self._jobs, self._job):
+            pages.closing.set()
 
     def routes(self) -> list[BaseRoute]:
         return [
             *self._jobs.routes(),
+            *self._job.routes(),
             Route("/sign-in", self.on_sign_in, methods=["GET"]),
             Route("/look", self.on_look, methods=["GET"]),
             Route("/favicon.ico", self.on_icon, methods=["GET"]),

@@ -52,6 +52,9 @@ def _conditions(query: JobQuery) -> list[sa.ColumnElement[bool]]:
     found += [column == value for column, value in equal.items() if value is not None]
     if query.updated_since is not None:
         found.append(J.last_updated >= query.updated_since)
+    if query.verification is not None:
+        # Word for word as in the index of complete jobs, which is then known to hold all that is looked for.
+        found += [sa.literal_column("state = 'complete'"), J.verification == query.verification]
     if query.due_at is not None:
         found.append(is_due(query.due_at))
     if query.kept_until is not None:

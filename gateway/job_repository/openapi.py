@@ -31,6 +31,7 @@ from contracts.openapi import (
 from gateway.asked import Asked
 from gateway.job_repository.changes import LONGEST
 from gateway.job_repository.operations import Many
+from gateway.job_repository.review import Review
 from gateway.job_repository.service import Claim, PipelineResult
 
 NO_JOB: Mapping[int, Answer] = {404: error("There is no such job.")}
@@ -40,6 +41,7 @@ NARROWING = (
     *(Parameter(name, words()) for name in TEXTS),
     Parameter("name", words(), "A part of the file's name."),
     *(Parameter(name, number(), "ns since the epoch.") for name in ("updated_since", "due_at", "lease_over_at")),
+    Parameter("verification", {"enum": [0, 1, 2]}, "Only complete jobs: 0 to be reviewed, 1 accepted, 2 rejected."),
     Parameter("wants_preview", {"type": "boolean"}),
     Parameter("order", {"enum": ["asc", "desc"], "default": "desc"}, "asc: oldest first."),
     Parameter("after", number(), "The last page's cursor."),
@@ -94,7 +96,7 @@ def _page() -> Answer:
 
 def operations() -> Operations:
     """What the job repository serves."""
-    return {**_jobs(), **_calls_of_operators(), **_calls_of_pipelines(), **_calls_of_services()}
+    return {**_jobs(), **_review(), **_calls_of_operators(), **_calls_of_pipelines(), **_calls_of_services()}
 
 
 def _jobs() -> Operations:
@@ -150,6 +152,22 @@ def _jobs() -> Operations:
                     "wait", {"type": "number", "minimum": 0, "maximum": LONGEST}, "Seconds to wait for a change."
                 ),
             ),
+        ),
+    }
+
+
+def _review() -> Operations:
+    return {
+        "PUT /api/v1/job/{job_id}/review": Operation(
+            "Accept a result (1), reject it (2) or set it back (0)",
+            {
+                200: json("The job as it is now.", written(Job)),
+                409: error("The job has no result to judge."),
+                **NO_JOB,
+                **UNREADABLE,
+                **AWAY,
+            },
+            body=Content(read(Review), JSON, "Reason is the reviewer's comment; it goes into the history."),
         ),
     }
 

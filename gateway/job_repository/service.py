@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from gateway.job_repository.operations import OperatorRoutes
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.patch import object_in, patched
 from gateway.job_repository.relay import Relay
+from gateway.job_repository.review import ReviewRoutes
 from gateway.job_repository.store import JobStore, Told, held_by
 from gateway.job_repository.translation import language_of, translated
 
@@ -100,6 +101,7 @@ class JobRepository:
             Route("/api/v1/job/pipeline/{job_id}/{task_id}", self.on_pipeline_result, methods=["PUT"]),
             Route("/api/v1/job/{job_id}/history", self.on_history, methods=["GET"]),
             *OperatorRoutes(self.report, self.find).routes(),
+            *ReviewRoutes(self._reviewed).routes(),
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
@@ -221,6 +223,11 @@ class JobRepository:
             raise NotFound(f"failed to update job for id ({job_id}): {error}") from None
         self._relay.wake()
         return web.json(job)
+
+    async def _reviewed(self, job_id: str, edit: Callable[[Job], Job], by: str, what: str, why: str) -> Job:
+        job = await self._store.change(job_id, edit, by, what, why)
+        self._relay.wake()
+        return job
 
     async def on_delete(self, request: Request) -> Response:
         await self._store.delete(request.path_params["job_id"], web.actor(request, "client"))

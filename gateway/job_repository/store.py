@@ -62,7 +62,7 @@ class JobStore:
 
         return await self._writer.run(work)
 
-    async def change(self, job_id: str, edit: Callable[[Job], Job], by: str, what: str) -> Job:
+    async def change(self, job_id: str, edit: Callable[[Job], Job], by: str, what: str, why: str = "") -> Job:
         """A job after an edit that is not a fact (a client's PUT). Raises ``NotFound`` or what ``edit`` raises."""
 
         def work(tx: sa.Connection) -> Job:
@@ -72,7 +72,7 @@ class JobStore:
             now = self._clock()
             new = edit(old).evolve(last_updated=max(now, old.last_updated + 1))
             self._save(tx, {job_id: new}, set())
-            self._note(tx, [_line(job_id, now, by, what, old.state, new.state, new.reason)])
+            self._note(tx, [_line(job_id, now, by, what, old.state, new.state, why or new.reason)])
             self._announce(tx, [], [new] if _is_news(old, new) else [])
             return new
 
@@ -277,6 +277,7 @@ def _row(job: Job) -> dict[str, Any]:
         "wants_preview": job.state is State.COMPLETE and not job.previewed,
         "last_updated": job.last_updated,
         "kept_since": _kept_since(job),
+        "verification": job.verification,
         "doc": job.model_dump_json(by_alias=True),
     }
 

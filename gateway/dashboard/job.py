@@ -1,0 +1,123 @@
+"""The page of one job, and its stream of changes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from contracts.errors import AppError
+from contracts.models import Job
+from gateway.dashboard.asking import asked, person_of
+from gateway.dashboard.following import Following
+from gateway.dashboard.rendering import Person, describe_parameters, page
+from gateway.dashboard.upstream import Upstream
+from gateway.dashboard.views import job as views
+from gateway.dashboard.views import measurements
+from gateway.dashboard.views.jobs import TONES, result_line
+
+READ = 2_000_000
+"""Bytes of a table that are read for its page."""
+STREAM = 60.0
+"""Seconds that a stream lasts: its browser comes again, and is asked again who it is."""
+
+
+class JobPages:
+    """``/jobs/{id}`` and ``/live/jobs/{id}``."""
+
+    def __init__(self, upstream: Upstream, following: Following) -> None:
+        self._upstream, self._following = upstream, following
+        self.closing = asyncio.Event()
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/jobs/{job_id}", asked(self._upstream, self.show), methods=["GET"]),
+            Route("/live/jobs/{job_id}", self.on_live, methods=["GET"]),
+        ]
+
+    async def show(self, request: Request, person: Person) -> Response:
+        shown = await self.shown(request, request.path_params["job_id"])
+        return page(request, "job.html", person, at="jobs", **shown)
+
+    async def shown(self, request: Request, job_id: str) -> dict[str, Any]:
+        """All that templates need to show a job with its images and measurements."""
+        path = f"/api/v1/job/{quote(job_id, safe='')}"
+        job = Job.model_validate(await self._upstream.get(request, "job-repository", path))
+        history = await self._upstream.get(request, "job-repository", f"{path}/history")
+        details, files = job.pipeline_details, views.files(job)
+        table, histogram = await self._measured(request, job, files)
+        return {
+            "job": job,
+            "tone": TONES[job.state],
+            "task": await self._task(request, details.task_id),
+            "parameters": describe_parameters(details.parameters),
+            "result": result_line(details.results),
+            "files": files,
+            "pictures": [one for one in files if one.kind in ("picture", "labels")] if not job.files else [],
+            "overlays": [one for one in files if one.kind == "labels"],
+            "table": table,
+            "histogram": histogram,
+            "most_rows": measurements.SHOWN,
+            "steps": views.steps(history),
+            "actions": views.actions(job),
+            "reviewable": views.may_be_reviewed(job),
+        }
+
+    async def _task(self, request: Request, task_id: str) -> str:
+        if not task_id:
+            return ""
+        try:
+            task = await self._upstream.get(request, "task-launcher", f"/api/v1/task/{quote(task_id, safe='')}")
+        except AppError:
+            return task_id
+        return str(task["Description"])
+
+    async def _measured(
+        self, request: Request, job: Job, files: list[views.File]
+    ) -> tuple[measurements.Measurements | None, measurements.Histogram | None]:
+        """The first table among the outputs, and the histogram of the column that was asked for."""
+        tables = [one for one in files if one.kind == "table" and one.place != "input"]
+        if not tables or job.files:
+            return None, None
+        path = f"/api/v1/transmitFile/{quote(job.id, safe='')}/{tables[0].place}"
+        try:
+            content = await self._upstream.start(request, "file-sender-gateway", path, READ)
+        except AppError:
+            return None, None
+        table = measurements.read(content, whole=len(content) < READ)
+        return table, chosen_histogram(table, request.query_params)
+
+    async def on_live(self, request: Request) -> Response:
+        await person_of(self._upstream, request)
+        return StreamingResponse(
+            self._news(request.path_params["job_id"]),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def _news(self, job_id: str) -> AsyncIterator[str]:
+        until = asyncio.get_running_loop().time() + STREAM
+        away = False
+        with self._following.listening() as listener:
+            yield "retry: 1000\n\n"
+            while not self.closing.is_set() and asyncio.get_running_loop().time() < until:
+                jobs, gone, reread = listener.take()
+                if self._following.away and not away:
+                    yield 'data: {"away": "…"}\n\n'
+                elif reread or away or job_id in gone or any(job.id == job_id for job in jobs):
+                    yield 'data: {"changed": true}\n\n'
+                away = bool(self._following.away)
+                waits = [asyncio.ensure_future(one.wait()) for one in (listener.news, self.closing)]
+                await asyncio.wait(waits, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
+                for one in waits:
+                    one.cancel()
+
+
+def chosen_histogram(table: measurements.Measurements, params: Mapping[str, str]) -> measurements.Histogram | None:
+    """Of the column that was asked for, else of the area, else of the last that has numbers."""
+    numeric = table.numeric
+    wanted = [name for name in (params.get("column", ""), "area_um2", "area") if name in numeric] or numeric[-1:]
+    return measurements.histogram(wanted[0], table.values(wanted[0])) if wanted else None

@@ -1,0 +1,75 @@
+"""One job: its files by what they are, its history as a time line, and what can be done with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.models import FINAL, Job, State
+from contracts.operations import GIVEN_UP
+
+PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
+TABLES = (".csv", ".tsv")
+LABELS = ("label", "mask")
+"""Parts of the names of images whose values are numbers of objects."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a job. ``place`` is what the pictures' API calls it."""
+
+    place: str
+    name: str
+    size: int | None
+    kind: str
+    """picture, labels, table or other"""
+
+
+def files(job: Job) -> list[File]:
+    """The input and all outputs."""
+    found = [File("input", job.input_file.name, job.input_file.size, kind_of(job.input_file.name, made=False))]
+    for number, output in enumerate(job.pipeline_details.output_files or ()):
+        found.append(File(str(number), output.name, output.size, kind_of(output.name, made=True)))
+    return found
+
+
+def kind_of(name: str, *, made: bool) -> str:
+    """What a file is, by its name; ``made``: by a pipeline."""
+    low = name.lower()
+    if low.endswith(PICTURES):
+        stem = low.rpartition(".")[0]
+        return "labels" if made and any(word in stem.rpartition("_")[2] for word in LABELS) else "picture"
+    return "table" if low.endswith(TABLES) else "other"
+
+
+def actions(job: Job) -> list[str]:
+    """What an operator can do with it now."""
+    found = [] if job.state in FINAL else ["retry", "cancel"]
+    return found + (["release"] if job.state in GIVEN_UP else [])
+
+
+def may_be_reviewed(job: Job) -> bool:
+    """There is a result to judge."""
+    return job.state is State.COMPLETE
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of the history. ``after`` is how long it took from the line before (ns)."""
+
+    at: int
+    after: int
+    by: str
+    what: str
+    state: str
+    why: str
+
+
+def steps(history: Sequence[Mapping[str, Any]]) -> list[Step]:
+    """The time line, oldest first. A clock that was put back makes no negative times."""
+    found: list[Step] = []
+    for line in history:
+        at = int(line["At"])
+        state = str(line["To"]) if line["To"] != line["From"] else ""
+        after = max(0, at - found[-1].at) if found else 0
+        found.append(Step(at, after, str(line["By"]), str(line["What"]), state, str(line["Why"])))
+    return found
