@@ -45,6 +45,12 @@ class Listener:
     reread: bool = False
     """More has changed than was kept, or the feed was away for a while."""
 
+    async def wait(self, seconds: float) -> None:
+        """Until there is news, for so long at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.news.wait()
+
     def take(self) -> tuple[list[Job], set[str], bool]:
         """All of it, once."""
         taken = (list(self.jobs.values()), self.gone, self.reread)
@@ -72,6 +78,8 @@ class Following:
         self.away = ""
         """Why the feed cannot be followed now; empty when all is well."""
         self.counts: Mapping[str, int] = {}
+        self.closed = False
+        """No page is to be told any more."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -96,6 +104,12 @@ class Following:
             self._listeners.remove(listener)
             if not self._listeners:
                 self._wanted.clear()
+
+    def close(self) -> None:
+        """Streams to pages end."""
+        self.closed = True
+        for listener in self._listeners:
+            listener.news.set()
 
     @property
     def open_pages(self) -> int:

@@ -30,7 +30,6 @@ class JobPages:
 
     def __init__(self, upstream: Upstream, following: Following) -> None:
         self._upstream, self._following = upstream, following
-        self.closing = asyncio.Event()
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -103,17 +102,14 @@ class JobPages:
         away = False
         with self._following.listening() as listener:
             yield "retry: 1000\n\n"
-            while not self.closing.is_set() and asyncio.get_running_loop().time() < until:
+            while not self._following.closed and asyncio.get_running_loop().time() < until:
                 jobs, gone, reread = listener.take()
                 if self._following.away and not away:
                     yield 'data: {"away": "…"}\n\n'
                 elif reread or away or job_id in gone or any(job.id == job_id for job in jobs):
                     yield 'data: {"changed": true}\n\n'
                 away = bool(self._following.away)
-                waits = [asyncio.ensure_future(one.wait()) for one in (listener.news, self.closing)]
-                await asyncio.wait(waits, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
-                for one in waits:
-                    one.cancel()
+                await listener.wait(5.0)
 
 
 def chosen_histogram(table: measurements.Measurements, params: Mapping[str, str]) -> measurements.Histogram | None:

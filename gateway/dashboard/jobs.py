@@ -41,7 +41,6 @@ class JobsPages:
         self._upstream, self._following = upstream, following
         self._drawn: OrderedDict[tuple[str, int, str], str] = OrderedDict()
         self._names: Mapping[str, str] = {}
-        self.closing = asyncio.Event()
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -115,7 +114,7 @@ class JobsPages:
         with self._following.listening() as listener:
             reread_at = admit_at = 0.0
             yield "retry: 1000\n\n"
-            while not self.closing.is_set():
+            while not self._following.closed:
                 now = time.monotonic()
                 try:
                     if now >= admit_at:
@@ -132,7 +131,8 @@ class JobsPages:
                 if text != said:
                     said = text
                     yield f"data: {text}\n\n"
-                await _pause(listener, self.closing)
+                await asyncio.sleep(TICK)
+                await listener.wait(1.0 - TICK)  # counts change, too
 
     async def _told(
         self, request: Request, window: Window, listener: Listener, language: str, *, anew: bool
@@ -155,14 +155,3 @@ class JobsPages:
         if moved:
             told["order"] = list(window.jobs)
         return told
-
-
-async def _pause(listener: Listener, closing: asyncio.Event) -> None:
-    """A tick, and until there is news, but not for longer than a second, for counts change too."""
-    await asyncio.sleep(TICK)
-    waits = [asyncio.ensure_future(one.wait()) for one in (listener.news, closing)]
-    try:
-        await asyncio.wait(waits, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waits:
-            one.cancel()

@@ -33,6 +33,16 @@ def operations() -> Operations:
         "GET /live/jobs": Operation("What changes on the list of jobs", {200: stream, **UNREADABLE, **away}, FILTERS),
         "GET /jobs/{job_id}": _page("A job", (Parameter("column", words(), "Whose histogram is shown."),)),
         "GET /live/jobs/{job_id}": Operation("That a job has changed", {200: stream, **away}),
+        "GET /review": _page(
+            "Results to be judged",
+            (
+                *(Parameter(name, words()) for name in ("verification", "task", "name", "hostname", "job", "column")),
+                Parameter("after", _number(), "The last page's cursor."),
+            ),
+        ),
+        "GET /tasks": _page("Tasks"),
+        "GET /tasks/new": _page("Make a task"),
+        "GET /tasks/{task_id}": _page("Change a task"),
         "GET /sign-in": Operation(
             "Sign in", {200: Answer("A page.", Content(words(), HTML))}, (Parameter("next", words()),), callers=ANYBODY
         ),

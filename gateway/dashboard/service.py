@@ -16,6 +16,8 @@ from gateway.dashboard.following import Following
 from gateway.dashboard.job import JobPages
 from gateway.dashboard.jobs import JobsPages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
+from gateway.dashboard.review import ReviewPages
+from gateway.dashboard.tasks import TaskPages
 from gateway.dashboard.upstream import Clients, Upstream
 from gateway.dashboard.words import dictionaries
 
@@ -31,7 +33,9 @@ class Dashboard:
     def __init__(self, clients: Clients, own: httpx.AsyncClient) -> None:
         """``clients``: by service, without words of their own; ``own``: the job repository's under our own name."""
         self._upstream, self._following = Upstream(clients), Following(own)
-        self._jobs, self._job = (kind(self._upstream, self._following) for kind in (JobsPages, JobPages))
+        upstream, following = self._upstream, self._following
+        job = JobPages(upstream, following)
+        self._pages = (JobsPages(upstream, following), job, ReviewPages(upstream, job), TaskPages(upstream))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -41,13 +45,11 @@ class Dashboard:
 
     def leave(self) -> None:
         """Streams to open pages end; their browsers come again."""
-        for pages in (self._jobs, self._job):
-            pages.closing.set()
+        self._following.close()
 
     def routes(self) -> list[BaseRoute]:
         return [
-            *self._jobs.routes(),
-            *self._job.routes(),
+            *(route for pages in self._pages for route in pages.routes()),
             Route("/sign-in", self.on_sign_in, methods=["GET"]),
             Route("/look", self.on_look, methods=["GET"]),
             Route("/favicon.ico", self.on_icon, methods=["GET"]),

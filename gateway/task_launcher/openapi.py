@@ -14,6 +14,7 @@ from contracts.openapi import (
     Content,
     Operation,
     Operations,
+    Parameter,
     Schema,
     empty,
     error,
@@ -57,7 +58,7 @@ class Pipeline(PipelineInfo):
 
 def operations() -> Operations:
     """What the task launcher serves."""
-    return {**_tasks(), **_applying(), **_matching(), **_pipelines()}
+    return {**_tasks(), **_applying(), **_trying(), **_matching(), **_pipelines()}
 
 
 def _tasks() -> Operations:
@@ -102,6 +103,23 @@ def _applying() -> Operations:
             {200: json("What came of a page of jobs; After to go on from.", told), **FAULTY}
             | {404: error("There is no such task.")},
             body=Content(read(Wanted)),
+        ),
+    }
+
+
+def _trying() -> Operations:
+    said: Schema = {"Id": words(), "Name": words(), "Wanted": {"type": "boolean"}, "Why": words()}
+    one: Schema = {"type": "object", "properties": said, "required": list(said)}
+    told: Schema = {
+        "type": "object",
+        "properties": {"Error": words(), "Tried": {"type": "array", "items": one}},
+        "required": ["Error", "Tried"],
+    }
+    return {
+        "GET /api/v1/tasks/try": Operation(
+            "Which of the last files a rule wants, and why",
+            {200: json("Error says why the rule could not be kept; then nothing is tried.", told), **FAULTY},
+            (Parameter("rule", words(), "A JSONLogic rule as text.", required=True),),
         ),
     }
 

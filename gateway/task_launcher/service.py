@@ -25,6 +25,7 @@ from gateway.task_launcher.launching import Launching
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses, merged, seconds_of
 from gateway.task_launcher.store import TaskStore
+from gateway.task_launcher.trying import Trying
 
 JOBS = TypeAdapter(list[Job])
 M = TypeVar("M", bound=Model)
@@ -104,6 +105,7 @@ class TaskLauncher:
             Route("/api/v1/task", self.on_list, methods=["GET"]),
             Route("/api/v1/task", self.on_update, methods=["PUT"]),
             *Applying(self._jobs, self._store, self._clock).routes(),
+            *Trying(self._jobs).routes(),
             Route("/api/v1/task/{task_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/task/{task_id}", self.on_delete, methods=["DELETE"]),
             Route("/api/v1/matchTask", self.on_match, methods=["POST"]),

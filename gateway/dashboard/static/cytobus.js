@@ -54,11 +54,14 @@ async function pressed (button) {
   let body = button.dataset.body === undefined ? undefined : JSON.parse(button.dataset.body)
   const field = button.dataset.reason && document.querySelector(button.dataset.reason)
   if (field && field.value) body = { ...body, Reason: field.value }
+  const ids = button.dataset.many ? [...document.querySelectorAll(button.dataset.many)].map(box => box.value) : ['']
   button.disabled = true
   try {
-    for (const to of button.dataset.to.split(' ')) {
-      const [path, verb] = to.split('|')
-      await ask(verb || button.dataset.call, path, verb ? undefined : body)
+    for (const id of ids) {
+      for (const to of button.dataset.to.split(' ')) {
+        const [path, verb] = to.replace('{id}', encodeURIComponent(id)).split('|')
+        await ask(verb || button.dataset.call, path, verb ? undefined : body)
+      }
     }
     if (button.dataset.then) { location.href = button.dataset.then; return }
     tell('said', button.dataset.said || button.textContent.trim() + ' ✓')
@@ -74,7 +77,16 @@ document.addEventListener('click', event => {
   const button = event.target.closest('button[data-call]')
   if (button) pressed(button)
 })
+document.addEventListener('keydown', event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input, textarea, select')) return
+  const found = document.querySelector(`[data-hotkey="${CSS.escape(event.key.toLowerCase())}"]`)
+  if (!found || found.disabled) return
+  event.preventDefault()
+  if (found.matches('input')) found.focus(); else found.click()
+})
 document.addEventListener('change', event => {
+  const all = event.target.dataset.all
+  if (all) for (const box of document.querySelectorAll(all)) box.checked = event.target.checked
   if (event.target.matches('[data-at-once]')) event.target.form.requestSubmit()
 })
 for (const field of document.querySelectorAll('[data-here]')) field.value = location.pathname + location.search

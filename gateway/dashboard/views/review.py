@@ -1,0 +1,89 @@
+"""The queue of results that are to be judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from contracts.models import Job
+from gateway.dashboard.views.jobs import result_line, shortened
+
+FILTERS = ("verification", "task", "name", "hostname")
+WORDS = ("0", "1", "2")
+QUEUE = 50
+"""Results in the queue of one page."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A result in the queue."""
+
+    id: str
+    name: str
+    said: str
+    verification: int
+    address: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which result is looked at, and the addresses of those around it; empty where there is none."""
+
+    job_id: str = ""
+    number: int = 0
+    before: str = ""
+    next: str = ""
+
+
+def wanted(params: Mapping[str, str]) -> dict[str, str]:
+    """The query of the listing: complete jobs, those nobody has judged if nothing else is asked, oldest first, so
+    that the queue does not move while it is worked on."""
+    query = {name: params[name] for name in (*FILTERS, "after") if params.get(name)}
+    if query.get("verification") not in WORDS:
+        query["verification"] = "0"
+    return query | {"limit": str(QUEUE), "order": "asc"}
+
+
+def placed(jobs: Sequence[Job], params: Mapping[str, str]) -> Place:
+    """The result that was asked for, else the first."""
+    ids = [job.id for job in jobs]
+    asked = params.get("job", "")
+    if not ids:
+        return Place(job_id=asked)
+    at = ids.index(asked) if asked in ids else -1
+    if asked and at < 0:  # it has been judged meanwhile, and is looked at all the same
+        return Place(job_id=asked, next=_address(params, ids[0]))
+    at = max(at, 0)
+    before = _address(params, ids[at - 1]) if at else ""
+    following = _address(params, ids[at + 1]) if at + 1 < len(ids) else ""
+    return Place(ids[at], at + 1, before, following)
+
+
+def items(jobs: Sequence[Job], params: Mapping[str, str], current: str) -> list[Item]:
+    """The queue."""
+    return [
+        Item(
+            job.id,
+            job.input_file.name,
+            shortened(result_line(job.pipeline_details.results)),
+            job.verification,
+            _address(params, job.id),
+            job.id == current,
+        )
+        for job in jobs
+    ]
+
+
+def more(link: str, params: Mapping[str, str]) -> str:
+    """The address of the next part of the queue; empty where there is none."""
+    after = parse_qs(urlsplit(link).query).get("after", [""])[0]
+    return _with(params, {"after": after}) if after else ""
+
+
+def _address(params: Mapping[str, str], job_id: str) -> str:
+    after = {"after": params["after"]} if params.get("after") else {}
+    return _with(params, after | {"job": job_id})
+
+
+def _with(params: Mapping[str, str], more_params: Mapping[str, str]) -> str:
+    return "/review?" + urlencode({name: params[name] for name in FILTERS if params.get(name)} | dict(more_params))
