@@ -47,6 +47,7 @@ class JobPages:
         job = Job.model_validate(await self._upstream.get(request, "job-repository", path))
         history = await self._upstream.get(request, "job-repository", f"{path}/history")
         details, files = job.pipeline_details, views.files(job)
+        pictures = views.pictures(job, files, history)
         table, histogram = await self._measured(request, job, files)
         return {
             "job": job,
@@ -55,8 +56,8 @@ class JobPages:
             "parameters": describe_parameters(details.parameters),
             "result": result_line(details.results),
             "files": files,
-            "pictures": [one for one in files if one.kind in ("picture", "labels")] if not job.files else [],
-            "overlays": [one for one in files if one.kind == "labels"],
+            "pictures": pictures,
+            "overlays": [one for one in pictures if one.kind == "labels"],
             "table": table,
             "histogram": histogram,
             "most_rows": measurements.SHOWN,

@@ -12,7 +12,10 @@ GONE: Mapping[int, Answer] = {
     503: Answer("The gateway does not answer; the page tries again by itself.", Content(words(), HTML)),
 }
 FILTERS = (
-    *(Parameter(name, words()) for name in ("name", "state", "hostname", "task", "since", "order", "trail")),
+    *(
+        Parameter(name, words())
+        for name in ("name", "state", "hostname", "task", "pipeline", "since", "order", "trail")
+    ),
     Parameter("after", _number(), "The last page's cursor."),
 )
 
@@ -43,6 +46,9 @@ def operations() -> Operations:
         "GET /tasks": _page("Tasks"),
         "GET /tasks/new": _page("Make a task"),
         "GET /tasks/{task_id}": _page("Change a task"),
+        "GET /pipelines": _page("Pipelines"),
+        "GET /instruments": _page("Instruments"),
+        "GET /system": _page("How the gateway is"),
         "GET /sign-in": Operation(
             "Sign in", {200: Answer("A page.", Content(words(), HTML))}, (Parameter("next", words()),), callers=ANYBODY
         ),

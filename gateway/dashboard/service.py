@@ -17,6 +17,8 @@ from gateway.dashboard.job import JobPages
 from gateway.dashboard.jobs import JobsPages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
 from gateway.dashboard.review import ReviewPages
+from gateway.dashboard.sampling import Sampling
+from gateway.dashboard.system import SystemPages
 from gateway.dashboard.tasks import TaskPages
 from gateway.dashboard.upstream import Clients, Upstream
 from gateway.dashboard.words import dictionaries
@@ -33,14 +35,21 @@ class Dashboard:
     def __init__(self, clients: Clients, own: httpx.AsyncClient) -> None:
         """``clients``: by service, without words of their own; ``own``: the job repository's under our own name."""
         self._upstream, self._following = Upstream(clients), Following(own)
+        self._sampling = Sampling(own)
         upstream, following = self._upstream, self._following
         job = JobPages(upstream, following)
-        self._pages = (JobsPages(upstream, following), job, ReviewPages(upstream, job), TaskPages(upstream))
+        self._pages = (
+            JobsPages(upstream, following),
+            job,
+            ReviewPages(upstream, job),
+            TaskPages(upstream),
+            SystemPages(upstream, self._sampling),
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follows the feed of changes while the context is open."""
-        async with self._following.running():
+        """Follows the feed of changes and keeps figures while the context is open."""
+        async with self._following.running(), self._sampling.running():
             yield
 
     def leave(self) -> None:

@@ -78,6 +78,11 @@ document.addEventListener('click', event => {
   if (button) pressed(button)
 })
 document.addEventListener('keydown', event => {
+  if (event.target.matches('input[data-hotkey]') && ['Enter', 'Escape'].includes(event.key)) {
+    event.preventDefault()
+    event.target.blur() // the other keys mean something again
+    return
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input, textarea, select')) return
   const found = document.querySelector(`[data-hotkey="${CSS.escape(event.key.toLowerCase())}"]`)
   if (!found || found.disabled) return
@@ -171,3 +176,12 @@ const slow = document.querySelector('[data-every]')
 if (slow) {
   setInterval(() => refresh().then(() => shown(''), () => shown('lost')), 1000 * slow.dataset.every)
 }
+document.getElementById('invite-form')?.addEventListener('submit', async event => {
+  event.preventDefault()
+  const told = document.getElementById('code')
+  try {
+    const made = await ask('POST', '/gateway/job-repository/api/v1/enrolments', Object.fromEntries(new FormData(event.target)))
+    told.textContent = `${told.dataset.words} cytobus enroll ${location.protocol}//${location.hostname} '${made.Code}'`
+  } catch (error) { tell('failed', error.message) }
+})
+document.documentElement.dataset.ready = 'true'

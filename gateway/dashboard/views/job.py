@@ -8,6 +8,8 @@ from contracts.models import FINAL, Job, State
 from contracts.operations import GIVEN_UP
 
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
+ARRIVED = "input-delivered"
+"""What the history says of an image that has come to the gateway."""
 TABLES = (".csv", ".tsv")
 LABELS = ("label", "mask")
 """Parts of the names of images whose values are numbers of objects."""
@@ -30,6 +32,14 @@ def files(job: Job) -> list[File]:
     for number, output in enumerate(job.pipeline_details.output_files or ()):
         found.append(File(str(number), output.name, output.size, kind_of(output.name, made=True)))
     return found
+
+
+def pictures(job: Job, files: Sequence[File], history: Sequence[Mapping[str, Any]]) -> list[File]:
+    """Those of the files that can be looked at: they have come to the gateway, and retention has left them there."""
+    if job.files:
+        return []
+    here = bool(job.input_file.archive_name) or any(line["What"] == ARRIVED for line in history)
+    return [one for one in files if one.kind in ("picture", "labels") and (here or one.place != "input")]
 
 
 def kind_of(name: str, *, made: bool) -> str:

@@ -13,7 +13,7 @@ ROWS = 50
 """Jobs on a page."""
 SINCE: Mapping[str, int] = {"hour": 3600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
 """The times that can be asked for (s)."""
-FILTERS = ("name", "state", "hostname", "task", "since", "order")
+FILTERS = ("name", "state", "hostname", "task", "pipeline", "since", "order")
 TONES: Mapping[State, str] = {
     **dict.fromkeys((State.CREATED, State.SENDING, State.RECEIVED), "waiting"),
     **dict.fromkeys((State.RUNNING, State.PROCESSED, State.DELIVERING, State.DELIVERED), "running"),

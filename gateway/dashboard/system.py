@@ -1,0 +1,69 @@
+"""The pages of pipelines, instruments and the system as a whole."""
+
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from contracts.errors import AppError
+from gateway.dashboard.asking import asked
+from gateway.dashboard.rendering import Person, page
+from gateway.dashboard.sampling import Sampling
+from gateway.dashboard.upstream import SERVICES, Upstream
+from gateway.dashboard.views import system as views
+
+RECENT = "200"
+"""Jobs by whose instruments those are known that were never enrolled."""
+TROUBLED = {"state": "failed,quarantined", "limit": "10"}
+
+
+class SystemPages:
+    """``/pipelines``, ``/instruments`` and ``/system``."""
+
+    def __init__(self, upstream: Upstream, sampling: Sampling) -> None:
+        self._upstream, self._sampling = upstream, sampling
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/pipelines", asked(self._upstream, self.show_pipelines), methods=["GET"]),
+            Route("/instruments", asked(self._upstream, self.show_instruments), methods=["GET"]),
+            Route("/system", asked(self._upstream, self.show_system), methods=["GET"]),
+        ]
+
+    async def show_pipelines(self, request: Request, person: Person) -> Response:
+        listed = await self._upstream.get(request, "task-launcher", "/api/v1/pipelines")
+        pipelines = views.with_life(listed, time.time_ns())
+        return page(request, "pipelines.html", person, at="pipelines", pipelines=pipelines)
+
+    async def show_instruments(self, request: Request, person: Person) -> Response:
+        edges = []
+        if person.may_administer:
+            edges = await self._upstream.get(request, "job-repository", "/api/v1/edges")
+        jobs = await self._upstream.get(request, "job-repository", "/api/v1/job", limit=RECENT)
+        found = views.instruments(edges, jobs)
+        return page(request, "instruments.html", person, at="instruments", instruments=found, guarded=bool(person.name))
+
+    async def show_system(self, request: Request, person: Person) -> Response:
+        counts = await self._upstream.get(request, "job-repository", "/api/v1/counts")
+        troubled = await self._upstream.get(request, "job-repository", "/api/v1/job", **TROUBLED)
+        samples = list(self._sampling.samples)
+        return page(
+            request,
+            "system.html",
+            person,
+            at="system",
+            counts=counts,
+            charts=views.charts(samples),
+            oldest=samples[-1].oldest if samples else 0.0,
+            services=[await self._health(request, name) for name in SERVICES],
+            troubled=troubled,
+        )
+
+    async def _health(self, request: Request, service: str) -> dict[str, Any]:
+        try:
+            told = await self._upstream.get(request, service, "/api/v1/health")
+        except AppError as error:
+            return {"name": service, "ok": False, "troubles": {"": str(error)}}
+        return {"name": service, "ok": told["state"] == "ok", "troubles": told["troubles"]}
