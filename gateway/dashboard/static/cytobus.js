@@ -1,7 +1,8 @@
 // What every page does: times in the reader's zone, buttons that call the API, lists that stay alive.
 const check = document.querySelector('meta[name="cytobus-check"]').content
 const language = document.documentElement.lang
-const shape = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' })
+const nearest = navigator.languages.find(one => one.startsWith(language)) || language
+const shape = new Intl.DateTimeFormat(nearest, { dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' })
 
 export function local (root) {
   for (const time of root.querySelectorAll('time[datetime]')) {

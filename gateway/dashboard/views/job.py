@@ -53,8 +53,10 @@ def kind_of(name: str, *, made: bool) -> str:
 
 def actions(job: Job) -> list[str]:
     """What an operator can do with it now."""
-    found = [] if job.state in FINAL else ["retry", "cancel"]
-    return found + (["release"] if job.state in GIVEN_UP else [])
+    if job.state not in FINAL:
+        return ["retry", "cancel"]
+    stopped = job.state in (*GIVEN_UP, State.CANCELLED)
+    return ["release"] if stopped and job.held_state is not None else []
 
 
 def may_be_reviewed(job: Job) -> bool:

@@ -33,6 +33,8 @@ class Place:
     number: int = 0
     before: str = ""
     next: str = ""
+    queue: str = "/review"
+    """Where to go on when this was the last."""
 
 
 def wanted(params: Mapping[str, str]) -> dict[str, str]:
@@ -49,14 +51,14 @@ def placed(jobs: Sequence[Job], params: Mapping[str, str]) -> Place:
     ids = [job.id for job in jobs]
     asked = params.get("job", "")
     if not ids:
-        return Place(job_id=asked)
+        return Place(job_id=asked, queue=_with(params, {}))
     at = ids.index(asked) if asked in ids else -1
     if asked and at < 0:  # it has been judged meanwhile, and is looked at all the same
-        return Place(job_id=asked, next=_address(params, ids[0]))
+        return Place(job_id=asked, next=_address(params, ids[0]), queue=_with(params, {}))
     at = max(at, 0)
     before = _address(params, ids[at - 1]) if at else ""
     following = _address(params, ids[at + 1]) if at + 1 < len(ids) else ""
-    return Place(ids[at], at + 1, before, following)
+    return Place(ids[at], at + 1, before, following, _with(params, {}))
 
 
 def items(jobs: Sequence[Job], params: Mapping[str, str], current: str) -> list[Item]:
@@ -86,4 +88,5 @@ def _address(params: Mapping[str, str], job_id: str) -> str:
 
 
 def _with(params: Mapping[str, str], more_params: Mapping[str, str]) -> str:
-    return "/review?" + urlencode({name: params[name] for name in FILTERS if params.get(name)} | dict(more_params))
+    query = urlencode({name: params[name] for name in FILTERS if params.get(name)} | dict(more_params))
+    return f"/review?{query}" if query else "/review"
