@@ -176,3 +176,19 @@ def test_a_job_that_is_not_there_is_said_to_be_missing(visit):
     page = someone.go("/jobs/none")
     expect(page.get_by_role("heading", name="That cannot be shown")).to_be_visible()
     assert "404" in someone.complaints.pop()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_stands_in_the_way_of_a_screen_reader(visit, instance, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra 'test')")
+    someone = visit(color_scheme=scheme)
+    task = instance.ask("GET", "task-launcher", "/api/v1/task").json()[0]["Id"]
+    job = job_of(instance, "r01c02")["Id"]
+    for path in ("/", f"/jobs/{job}", "/review", "/tasks", f"/tasks/{task}", "/pipelines", "/instruments", "/system"):
+        page = someone.go(path)
+        page.locator("html[data-ready]").wait_for()
+        found = axe.Axe().run(page).response["violations"]
+        grave = [
+            (path, one["id"], one["nodes"][0]["target"]) for one in found if one["impact"] in ("serious", "critical")
+        ]
+        assert grave == []

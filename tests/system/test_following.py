@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.hosting import PORTS
-from tests.support.fleet import Fleet
+from tests.support.fleet import SERVICES, Fleet
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.system
@@ -57,7 +57,12 @@ def test_a_file_is_followed_through_all_processes_by_its_jobs_id(tmp_path, monke
     redis, collector = RedisServer(), Collector()
     monkeypatch.setenv("CYTOBUS_LOG_JSON", "true")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
-    fleet = Fleet(tmp_path, bus_url=redis.url, database_url=f"sqlite:///{tmp_path / 'jobs.db'}")
+    fleet = Fleet(
+        tmp_path,
+        bus_url=redis.url,
+        database_url=f"sqlite:///{tmp_path / 'jobs.db'}",
+        services=(*SERVICES, "dashboard"),
+    )
     try:
         fleet.start()
         fleet.launcher.add_task("only-file")

@@ -15,9 +15,13 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
 SEED = None if "FUZZ_EXAMPLES" in os.environ else 1
 SERVICES = (
     *("file-receiver-gateway", "file-sender-gateway", "file-receiver-oem", "file-watcher", "data-organizer"),
-    *("file-sender-oem", "pipeline-sim", "mqtt-export", "task-launcher", "job-repository"),
+    *("file-sender-oem", "pipeline-sim", "mqtt-export", "task-launcher", "job-repository", "dashboard"),
 )
-SELDOM = {"PATCH /api/v1/files/{upload}", "GET /api/v1/transmitFile/{job_id}/{place}"}
+PICTURES = "GET /api/v1/pictures/{job_id}/{place}"
+SELDOM = {
+    *("PATCH /api/v1/files/{upload}", "GET /api/v1/transmitFile/{job_id}/{place}"),
+    *(PICTURES, f"{PICTURES}/tiles", f"{PICTURES}/thumbnail"),
+}
 """Only a fitting pair of values (upload and offset, job and place) is answered well, which chance does not always give;
 tests/gateway has both in many ways."""
 OF_SOMEBODY = {
