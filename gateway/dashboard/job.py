@@ -34,8 +34,11 @@ class JobPages:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/jobs/{job_id}", asked(self._upstream, self.show), methods=["GET"]),
-            Route("/live/jobs/{job_id}", self.on_live, methods=["GET"]),
         ]
+
+    def streams(self) -> list[BaseRoute]:
+        """Below ``/live``."""
+        return [Route("/jobs/{job_id}", self.on_live, methods=["GET"])]
 
     async def show(self, request: Request, person: Person) -> Response:
         shown = await self.shown(request, request.path_params["job_id"])

@@ -45,8 +45,11 @@ class JobsPages:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/", asked(self._upstream, self.show), methods=["GET"]),
-            Route("/live/jobs", self.on_live, methods=["GET"]),
         ]
+
+    def streams(self) -> list[BaseRoute]:
+        """Below ``/live``."""
+        return [Route("/jobs", self.on_live, methods=["GET"])]
 
     async def show(self, request: Request, person: Person) -> Response:
         params, language = dict(request.query_params), language_of(request)

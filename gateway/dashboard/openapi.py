@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from contracts.openapi import ANYBODY, UNREADABLE, Answer, Content, Operation, Operations, Parameter, error, words
+from contracts.openapi import ANYBODY, Answer, Content, Operation, Operations, Parameter, words
 from contracts.openapi import number as _number
 
-HTML, STREAM = "text/html; charset=utf-8", "text/event-stream"
+HTML = "text/html; charset=utf-8"
 GONE: Mapping[int, Answer] = {
     303: Answer("To the page where one signs in.", headers={"Location": {"schema": words()}}),
     404: Answer("There is no such thing, and the page says so.", Content(words(), HTML)),
@@ -27,15 +27,11 @@ def _page(summary: str, parameters: tuple[Parameter, ...] = ()) -> Operation:
 
 def operations() -> Operations:
     """What people see."""
-    stream = Answer("News, as server-sent events.", Content(words(), STREAM))
-    away = {503: error("The gateway does not answer.", retry=True)}
     onward = Answer("Back to the page.", headers={"Location": {"schema": words()}})
     look = tuple(Parameter(name, words()) for name in ("language", "theme", "next"))
     return {
         "GET /": _page("Jobs", FILTERS),
-        "GET /live/jobs": Operation("What changes on the list of jobs", {200: stream, **UNREADABLE, **away}, FILTERS),
         "GET /jobs/{job_id}": _page("A job", (Parameter("column", words(), "Whose histogram is shown."),)),
-        "GET /live/jobs/{job_id}": Operation("That a job has changed", {200: stream, **away}),
         "GET /review": _page(
             "Results to be judged",
             (

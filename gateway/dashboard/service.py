@@ -37,9 +37,10 @@ class Dashboard:
         self._upstream, self._following = Upstream(clients), Following(own)
         self._sampling = Sampling(own)
         upstream, following = self._upstream, self._following
-        job = JobPages(upstream, following)
+        jobs, job = JobsPages(upstream, following), JobPages(upstream, following)
+        self._streams = [*jobs.streams(), *job.streams()]
         self._pages = (
-            JobsPages(upstream, following),
+            jobs,
             job,
             ReviewPages(upstream, job),
             TaskPages(upstream),
@@ -62,6 +63,7 @@ class Dashboard:
             Route("/sign-in", self.on_sign_in, methods=["GET"]),
             Route("/look", self.on_look, methods=["GET"]),
             Route("/favicon.ico", self.on_icon, methods=["GET"]),
+            Mount("/live", routes=self._streams),  # without an end, so no operations that could be described
             Mount("/static", _Static(directory=STATIC)),
             Mount("/gateway", self._upstream.app),
         ]
