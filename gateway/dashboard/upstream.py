@@ -68,7 +68,7 @@ class Upstream:
             return web.error("404 page not found", 404)
         client = self._clients[service]
         headers = credentials(request)
-        headers |= {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        headers |= {name: request.headers[name] for name in PASSED_ON if _is_sendable(request.headers.get(name, ""))}
         # The address is put together anew: what stands for itself in the path must not end it.
         url = httpx.URL(client.base_url.join(quote(path, safe="/~")), query=_query(request))
         body = None if request.method in ("GET", "HEAD", "DELETE") else request.stream()
@@ -89,11 +89,16 @@ class Upstream:
 def credentials(request: Request) -> dict[str, str]:
     """By which the services know who asks."""
     headers: dict[str, str] = {}
-    if session := session_in(request.headers):
+    if _is_sendable(session := session_in(request.headers)):
         headers["Cookie"] = f"{COOKIE}={session}"
-    if word := request.headers.get("authorization"):
+    if _is_sendable(word := request.headers.get("authorization", "")):
         headers["Authorization"] = word
     return headers
+
+
+def _is_sendable(word: str) -> bool:
+    """Whether it can be a header at all; no word of anybody's is anything else."""
+    return bool(word) and word.isascii() and word.isprintable() and word == word.strip()
 
 
 def _query(request: Request) -> bytes:
