@@ -21,7 +21,8 @@ FILTERS = (
 
 
 def _page(summary: str, parameters: tuple[Parameter, ...] = ()) -> Operation:
-    unreadable = {400: Answer("What is asked cannot be read, and the page says so.", Content(words(), HTML))}
+    # A line of text where it cannot even be read as HTTP has it.
+    unreadable = {400: Answer("What is asked cannot be read; a page says so.", Content(words(), "text/*"))}
     return Operation(summary, {200: Answer("A page.", Content(words(), HTML)), **unreadable, **GONE}, parameters)
 
 
