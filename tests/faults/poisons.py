@@ -12,6 +12,8 @@ from pipelines.plugin import Parameter, Result, Work
 
 TAKES = 0.1
 """Seconds that a good file takes."""
+HANGING = "POISONED_HANGING"
+"""Names the file in which each hanging run says when it began (s of the monotonic clock)."""
 PACE = 0.4
 """Seconds that a file takes of a pipeline with a model."""
 
@@ -30,6 +32,8 @@ class Poisoned:
             case "crash":
                 os._exit(3)
             case "hang":
+                with Path(os.environ[HANGING]).open("a") as told:
+                    told.write(f"{time.monotonic()}\n")  # one clock for all processes of a machine
                 threading.Event().wait()
         time.sleep(TAKES)  # what its work takes; no processor, so that slots are what is scarce
         return Result(results="fine")
@@ -56,5 +60,8 @@ def offered(folder: Path) -> dict[str, str]:
     (package / "entry_points.txt").write_text(
         f"[cytobus.pipelines]\n{Poisoned.topic} = {__name__}:Poisoned\n{Paced.topic} = {__name__}:Paced\n"
     )
+    hanging = folder / "hanging.txt"
+    hanging.touch()
     here = str(Path(__file__).parents[2])
-    return {"PYTHONPATH": os.pathsep.join([str(folder), here, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    path = os.pathsep.join([str(folder), here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, HANGING: str(hanging)}
