@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -136,6 +137,19 @@ async def test_a_job_beyond_its_time_is_stopped(workers: Workers, image: Path) -
     assert os.listdir(image.parent.parent / "out") == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+async def test_a_program_that_a_plug_in_has_called_ends_with_the_job_that_is_beyond_its_time(
+    workers: Workers, image: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    asked = replace(ask(image, "Calls", timeout=1.0), attributes={"note": str(note)})
+    outcome = await asyncio.wait_for(workers.run(asked), 20)
+
+    assert outcome.status is Status.TIMED_OUT
+    await until(lambda: not alive(int(note.read_text())))
+    assert await works(workers, image)
+
+
 async def test_rogues_among_many_jobs_harm_only_themselves(workers: Workers, image: Path) -> None:
     kinds = ["Nothing", "Vanishes", "Nothing", "Fails", "Nothing", "Hangs", "Nothing"] * 4
     outcomes = await asyncio.gather(
@@ -175,6 +189,25 @@ async def test_cancelling_a_job_ends_its_process(workers: Workers, image: Path, 
         await run
     await until(lambda: not psutil.pid_exists(int(note.read_text())))
     assert await works(workers, image)
+
+
+async def test_cancelling_a_job_that_has_just_ended_harms_not_the_next_in_its_process(image: Path) -> None:
+    class Overtaken(Workers):
+        """Somebody cancels the first job between its end and the moment in which it is told."""
+
+        first: "asyncio.Task[Outcome] | None" = None
+
+        def _after(self, slot: Any, alarm: asyncio.TimerHandle) -> None:
+            super()._after(slot, alarm)
+            if self.first is not None:
+                self.first.cancel()
+
+    async with Overtaken(1) as workers:
+        first = workers.first = asyncio.create_task(workers.run(ask(image, "Nothing")))
+        second = asyncio.create_task(workers.run(ask(image, "Nothing", "job-2")))
+        assert (await second).status is Status.DONE
+        with pytest.raises(asyncio.CancelledError):
+            await first
 
 
 async def test_a_worker_killed_while_idle_costs_no_job(workers: Workers, image: Path) -> None:
@@ -394,13 +427,13 @@ async def until(true: Callable[[], bool], seconds: float = 20) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of the address space")
 async def test_a_pipeline_may_have_a_limit_of_its_own_which_holds_for_no_other(image: Path) -> None:
     async with Workers(1) as workers:
-        small = replace(ask(image, "Hogs"), memory_bytes=2 << 30)
+        small = replace(ask(image, "Hogs", timeout=120), memory_bytes=2 << 30)
         outcome = await workers.run(small)
         assert (outcome.status, "MemoryError" in outcome.reason) == (Status.ERROR, True)
-        assert (await workers.run(ask(image, "Hogs", "job-2"))).status is Status.DONE
+        assert (await workers.run(ask(image, "Hogs", "job-2", timeout=120))).status is Status.DONE
     async with Workers(1, memory_bytes=2 << 30) as workers:
-        assert (await workers.run(replace(ask(image, "Hogs"), memory_bytes=8 << 30))).status is Status.DONE
-        assert (await workers.run(ask(image, "Hogs", "job-2"))).status is Status.ERROR
+        assert (await workers.run(replace(ask(image, "Hogs", timeout=120), memory_bytes=8 << 30))).status is Status.DONE
+        assert (await workers.run(ask(image, "Hogs", "job-2", timeout=120))).status is Status.ERROR
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the address space of a process")
