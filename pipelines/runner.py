@@ -75,6 +75,7 @@ class Runner:
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
         self._worker, self._lease, self._drain = worker, lease_seconds, drain_seconds
+        self._late = False
         self._limits, self._own_limits = limits, own_limits or {}
         # One more than can run for each process: it must not stand idle while a result is reported.
         self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
@@ -117,6 +118,7 @@ class Runner:
 
     async def _close_later(self) -> None:
         await asyncio.sleep(self._drain)
+        self._late = True
         await self._workers.close()
 
     async def _give_back(self, tries: int = 1_000_000) -> None:
@@ -134,8 +136,10 @@ class Runner:
     async def _be_present(self) -> None:
         """Say again and again which pipelines are alive here."""
         while True:
-            with suppress(AppError):
+            try:
                 await self._registrar.register(self._worker, self.described())
+            except Exception as error:  # whatever it is, the next time may do
+                log.info("the task launcher does not hear which pipelines are alive here: %s", error)
             await asyncio.sleep(REGISTER_SECONDS)
 
     def described(self) -> list[dict[str, Any]]:
@@ -166,7 +170,8 @@ class Runner:
         try:
             request = self._request(job)
         except (BadRequest, ValueError) as error:
-            await self._tell(self._fact_of(job, Outcome(Status.BAD_INPUT, reason=str(error)[:500])))
+            with suppress(Closed):
+                await self._tell(self._fact_of(job, Outcome(Status.BAD_INPUT, reason=str(error)[:500])))
             return
         run = asyncio.create_task(self._workers.run(request))
         alive = asyncio.create_task(self._keep_lease(job, run))
@@ -218,7 +223,7 @@ class Runner:
             fact = PipelineStarted(job_id=job.id, by=BY, worker=self._worker, lease_until=until, seconds=self._lease)
             try:
                 (verdict,) = await self._jobs.report([fact])
-            except AppError as error:
+            except Exception as error:  # whatever it is, the job still runs, and the next time may do
                 log.warning("the lease of job %s could not be prolonged: %s", job.id, error)
                 continue
             if verdict.error or verdict.job is None or verdict.job.state is not State.RUNNING:
@@ -271,7 +276,8 @@ class Runner:
         )
 
     async def _tell(self, fact: Fact) -> None:
-        """Report until it is taken: the work is done and must not be lost for a repository's restart."""
+        """Report until it is taken: the work is done and must not be lost for a repository's restart. Raises ``Closed``
+        when the runner has to end before."""
         failures = 0
         while True:
             try:
@@ -282,6 +288,8 @@ class Runner:
             except AppError as error:
                 if not error.retry:
                     raise
+                if self._late:
+                    raise Closed("the runner is stopped, and the job repository does not answer") from error
                 failures += 1
                 await asyncio.sleep(pause_after(failures, longest=LONGEST_AWAY, chance=random.random()))
 
