@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -18,23 +18,19 @@ from contracts import meters, web
 from contracts.desk import LONGEST_AWAY, Desk, pause_after
 from contracts.disk import bare_name, inside
 from contracts.errors import AppError, BadRequest
-from contracts.events import Fact, InputDamaged, JobWaits, PipelineReported, PipelineStarted, StepFailed
-from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
+from contracts.events import Fact, PipelineStarted
+from contracts.models import Job, PipelineInfo, State
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
 from pipelines.delivery import discard, scratch_of
 from pipelines.registry import Installed
+from pipelines.reports import BY, fact_of
 from pipelines.workers import Closed, Limits, Outcome, RunRequest, Status, Workers
 
 log = logging.getLogger(__name__)
-BY = "pipeline-runner"
-LONGEST_TURN = 600.0
-"""Seconds for which a job that took its worker long lets others go first, at most; less than ``rules.FARTHEST``."""
 REGISTER_SECONDS = 30.0
-FULL_PAUSE = 5 * 10**9
-"""ns for which a job is left alone whose run found a disk full."""
 
 
 class Registrar(Protocol):
@@ -232,48 +228,8 @@ class Runner:
                 return
 
     def _fact_of(self, job: Job, outcome: Outcome) -> Fact:
-        details = job.pipeline_details
-        if outcome.status in (Status.DONE, Status.BAD_INPUT):
-            done = outcome.status is Status.DONE
-            return PipelineReported(
-                job_id=job.id,
-                by=BY,
-                task_id=details.task_id,
-                status="PipelineComplete" if done else "PipelineFailed",
-                qc_flags=outcome.qc_flags,
-                results=outcome.results,
-                outputs=_listed(outcome) or None,
-                reason=outcome.reason,
-                worker=self._worker,
-                attempt=job.attempts,
-            )
-        if outcome.status is Status.DAMAGED:
-            log.warning("job %s: %s", job.id, outcome.reason)
-            return InputDamaged(job_id=job.id, by=BY, reason=outcome.reason, worker=self._worker, attempt=job.attempts)
-        log.warning("job %s: %s", job.id, outcome.reason)
-        if outcome.status is Status.NO_ROOM:
-            return JobWaits(
-                job_id=job.id,
-                by=BY,
-                state=State.RUNNING,
-                reason=f"waits for room on the disk of {details.output_folder}",
-                until=self._clock() + FULL_PAUSE,
-                worker=self._worker,
-                attempt=job.attempts,
-            )
-        # A run that took its worker long is not repeated at once: the others come first, longer each time.
-        pause = pause_after(job.failures, first=0.5, chance=random.random())
-        pause += min(outcome.seconds * (job.failures + 1), LONGEST_TURN)
-        return StepFailed(
-            job_id=job.id,
-            by=BY,
-            state=State.RUNNING,
-            trouble=Trouble.PIPELINE,
-            reason=outcome.reason or str(outcome.status),
-            retry_at=self._clock() + int(pause * 1e9),
-            worker=self._worker,
-            tries=self._limits_of(job).attempts,
-        )
+        tries, chance = self._limits_of(job).attempts, random.random()
+        return fact_of(job, outcome, worker=self._worker, tries=tries, now=self._clock(), chance=chance)
 
     async def _tell(self, fact: Fact) -> None:
         """Report until it is taken: the work is done and must not be lost for a repository's restart. Raises ``Closed``
@@ -313,19 +269,6 @@ class Runner:
                 for topic, plugin in self._plugins.items()
             ]
         )
-
-
-def _listed(outcome: Outcome) -> tuple[OutputFile, ...]:
-    return tuple(
-        OutputFile(
-            dir_name=str(outcome.folder),
-            name=output.name,
-            extension=PurePosixPath(output.name).suffix,
-            sha256=output.sha256,
-            size=output.size,
-        )
-        for output in outcome.outputs
-    )
 
 
 def _name_of(job: Job) -> str:
