@@ -1,6 +1,5 @@
 """Users, words, enrolments and the audit in SQL. No password and no word is kept as it is said."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +8,15 @@ from contracts.errors import Conflict, Forbidden, NotFound
 from contracts.guard import Entry
 from contracts.identity import EDGE, PEOPLE, SESSION, USER, WORDS, Identity, Role, digest_of, new_word
 from contracts.ports import Clock
+from gateway.identity.accounts import (
+    Account,
+    end_sessions,
+    end_words,
+    keep_an_admin,
+    named_by,
+    one_at_a_time,
+    remove,
+)
 from gateway.identity.tables import account, audit, enrolment, word
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -18,18 +26,7 @@ SESSION_DAYS, IDLE_DAYS = 7, 0.5
 """A session ends after so long; or when it was not used for so long."""
 NOTE_USE = 60 * 10**9
 """ns; that a word is used is written down at most so often."""
-USERS_LOCK = 0x6379746F627573
-"""The key of PostgreSQL's advisory lock for changes of users."""
 KINDS = {EDGE: "edge", USER: "user", SESSION: "session"}
-
-
-@dataclass(frozen=True)
-class Account:
-    """Somebody with a name, a role, and the hash of a password (empty: logs in elsewhere)."""
-
-    name: str
-    role: Role
-    password: str
 
 
 class IdentityStore:
@@ -178,14 +175,14 @@ class IdentityStore:
                 raise Conflict(
                     f"{name} is {whose} already: an administrator can remove that one (cytobus users remove {name})"
                 )
-            for former in _named_by(tx, subject) - {name}:
-                _remove(tx, former, now)
+            for former in named_by(tx, subject) - {name}:
+                remove(tx, former, now)
             if row is None:
                 fresh = {"name": name, "role": str(role), "password": "", "created": now, "subject": subject}
                 tx.execute(account.insert(), [fresh])
             elif row.role != role:
                 tx.execute(account.update().where(account.c.name == name).values(role=str(role)))
-                _end_sessions(tx, name, now)
+                end_sessions(tx, name, now)
 
         await self._writer.run(work)
 
@@ -194,8 +191,8 @@ class IdentityStore:
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
-            for name in _named_by(tx, subject):
-                _end_words(tx, name, now)
+            for name in named_by(tx, subject):
+                end_words(tx, name, now)
 
         await self._writer.run(work)
 
@@ -234,7 +231,7 @@ class IdentityStore:
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
-            _one_at_a_time(tx)
+            one_at_a_time(tx)
             here = account.c.name == name
             row = tx.execute(sa.select(account).where(here).with_for_update()).first()
             if row is None:
@@ -244,10 +241,10 @@ class IdentityStore:
             if new:
                 raise Conflict(f"there is a user {name} already")
             if row.role == Role.ADMIN and role is not Role.ADMIN:
-                _keep_an_admin(tx, name)
+                keep_an_admin(tx, name)
             changes = {"role": str(role)} | ({"password": password} if password is not None else {})
             tx.execute(account.update().where(here).values(**changes))
-            _end_sessions(tx, name, now)
+            end_sessions(tx, name, now)
 
         await self._writer.run(work)
 
@@ -259,7 +256,7 @@ class IdentityStore:
         def work(tx: sa.Connection) -> None:
             if not tx.execute(account.update().where(account.c.name == name).values(password=password)).rowcount:
                 raise NotFound(f"there is no user {name}")
-            _end_sessions(tx, name, now)
+            end_sessions(tx, name, now)
 
         await self._writer.run(work)
 
@@ -268,13 +265,13 @@ class IdentityStore:
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
-            _one_at_a_time(tx)
+            one_at_a_time(tx)
             row = tx.execute(sa.select(account.c.role).where(account.c.name == name).with_for_update()).first()
             if row is None:
                 raise NotFound(f"there is no user {name}")
             if row.role == Role.ADMIN:
-                _keep_an_admin(tx, name)
-            _remove(tx, name, now)
+                keep_an_admin(tx, name)
+            remove(tx, name, now)
 
         await self._writer.run(work)
 
@@ -302,35 +299,3 @@ def _word(digest: str, kind: str, name: str, now: int, lasting: int) -> dict[str
         "revoked": 0,
         "replaces": "",
     }
-
-
-def _one_at_a_time(tx: sa.Connection) -> None:
-    """Until the transaction ends no other gateway changes users: of two administrators, each might else be removed
-    for the other's sake. SQLite has one writer anyway."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(USERS_LOCK)))
-
-
-def _keep_an_admin(tx: sa.Connection, name: str) -> None:
-    others = sa.select(account.c.name).where(account.c.role == Role.ADMIN, account.c.name != name).limit(1)
-    if tx.execute(others).first() is None:
-        raise Conflict(f"{name} is the only administrator: make another one first")
-
-
-def _named_by(tx: sa.Connection, subject: str) -> set[str]:
-    return set(tx.scalars(sa.select(account.c.name).where(account.c.subject == subject)))
-
-
-def _remove(tx: sa.Connection, name: str, now: int) -> None:
-    tx.execute(account.delete().where(account.c.name == name))
-    _end_words(tx, name, now)
-
-
-def _end_words(tx: sa.Connection, name: str, now: int) -> None:
-    mine = word.c.kind.in_(("user", "session")) & (word.c.name == name) & (word.c.revoked == 0)
-    tx.execute(word.update().where(mine).values(revoked=now))
-
-
-def _end_sessions(tx: sa.Connection, name: str, now: int) -> None:
-    mine = (word.c.kind == "session") & (word.c.name == name) & (word.c.revoked == 0)
-    tx.execute(word.update().where(mine).values(revoked=now))
