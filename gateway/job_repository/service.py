@@ -22,7 +22,8 @@ from contracts.models import FINAL, ErrorDetails, Job, OutputFile, Owner, State,
 from contracts.models import Model as WireModel
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
-from contracts.rules import is_open, read_back
+from contracts.rules import NEEDS, is_open, read_back
+from gateway.files import check_said
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
 from gateway.job_repository.operations import OperatorRoutes
@@ -37,6 +38,7 @@ CONFIRM_GRACE = 30.0
 """Seconds after which a pipeline's report counts as final although its second call never came."""
 REVIEWED = {"Verification"}
 """What operators change in jobs by the contract's PUT."""
+REPORTED = NEEDS[PipelineReported]
 OWNERS = frozenset(str(owner) for owner in Owner)
 
 
@@ -241,6 +243,8 @@ class JobRepository:
         launch = pipeline_launch(request)
         if launch is not None and not is_open(job, launch):
             raise Forbidden(f"this word was for a launch of job {job_id} that is over")
+        for file in result.output_files or () if job.state in REPORTED else ():
+            check_said(file, job.pipeline_details.output_folder)
         fact = PipelineReported(
             job_id=job_id,
             by="pipeline",
