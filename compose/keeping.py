@@ -73,7 +73,8 @@ def about_identities(reapplied: "Reapplied", made_at: str) -> list[str]:
             f"WARNING: who may come in is as it was at {made_at}, for no newer word of it was found here:",
             "- whoever was shut out since is in again: look through cytobus edges list and cytobus users list, and"
             " repeat cytobus edges revoke, cytobus users remove and cytobus users revoke",
-            "- passwords and roles that were changed since are the old ones: cytobus users password, cytobus users role",
+            "- passwords and roles that were changed since are the old ones: cytobus users password,"
+            " cytobus users role",
             "- instruments enrolled since are not known: cytobus edges invite, and cytobus enroll there",
             "- an instrument whose word was renewed since is not known by it: the same",
         ]

@@ -55,7 +55,8 @@ def known(connection: sa.Connection) -> Known:
 
 def _rows(connection: sa.Connection, name: str) -> tuple[Row, ...]:
     """With the columns that it has there."""
-    columns = [sa.column(column["name"]) for column in sa.inspect(connection).get_columns(name)]
+    found = sa.inspect(connection).get_columns(name)
+    columns: list[sa.ColumnClause[Any]] = [sa.column(column["name"]) for column in found]
     return tuple(dict(row) for row in connection.execute(sa.select(*columns).select_from(sa.table(name))).mappings())
 
 

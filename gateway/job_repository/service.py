@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,7 +52,9 @@ class PipelineResult(WireModel):
 
 
 class Beside(Protocol):
-    """Routes of somebody else, and their description."""
+    """Routes of somebody else, their description, and what runs beside them."""
+
+    def running(self) -> AbstractAsyncContextManager[None]: ...
 
     def routes(self) -> list[BaseRoute]: ...
 
@@ -89,7 +91,7 @@ class JobRepository:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Announcements leave while the context is open."""
-        async with self._relay.running():
+        async with self._relay.running(), self._beside.running() if self._beside else nullcontext():
             yield
 
     def routes(self) -> list[BaseRoute]:
