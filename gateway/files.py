@@ -97,9 +97,9 @@ def _within(path: Path, roots: tuple[Path, ...], file: InputFile | OutputFile) -
 
 
 def check_said(file: OutputFile, folder: str) -> None:
-    """Raises ``Stray`` where an output is said to lie outside its job's own folder. Goes by the words alone: whoever
-    takes a pipeline's report may not see the files."""
-    if file.dir_name and folder and not _below(file.dir_name, folder):
+    """Raises ``Stray`` where an output is said to lie outside its job's own folder. Goes by the names alone, as far as
+    it can: whoever takes a pipeline's report may not see the files. May block."""
+    if file.dir_name and folder and _levels(file, folder) is None:
         raise _stray(file, folder, f"is said to lie in {file.dir_name[:300]!r}")
 
 
@@ -107,8 +107,9 @@ def own_place(file: OutputFile, folder: str, root: Path) -> Path:
     """Where an output lies, which must be in its job's own folder or in one that the pipeline has made there, and not
     behind a link. Raises as ``output_path``, and ``Stray``."""
     path = output_path(file, (root,))
-    check_said(file, folder)
-    levels = Path(os.path.normpath(file.dir_name)).relative_to(os.path.normpath(folder))
+    levels = _levels(file, folder)
+    if levels is None:
+        raise _stray(file, folder, f"is said to lie in {file.dir_name[:300]!r}")
     if path != Path(folder).resolve() / levels / file.name:
         raise _stray(file, folder, f"leads to {str(path)[:300]!r} by a link")
     if any(level.startswith(".") for level in levels.parts) or _ASIDE.fullmatch(file.name):
@@ -116,12 +117,18 @@ def own_place(file: OutputFile, folder: str, root: Path) -> Path:
     return path
 
 
+def _levels(file: OutputFile, folder: str) -> Path | None:
+    """The way from a job's folder to where its output is said to lie; None for what is not below it. The folder may be
+    named as the pipeline was told it, or as it is called without the links that lead to it."""
+    said = Path(os.path.normpath(file.dir_name))
+    for home in (os.path.normpath, os.path.realpath):
+        if said.is_relative_to(home(folder)):
+            return said.relative_to(home(folder))
+    return None
+
+
 _ASIDE = re.compile(r"\..*\.damaged", re.DOTALL)
 """The name of an image that was put aside."""
-
-
-def _below(place: str, folder: str) -> bool:
-    return Path(os.path.normpath(place)).is_relative_to(os.path.normpath(folder))
 
 
 def _stray(file: OutputFile, folder: str, why: str) -> Stray:

@@ -1,5 +1,6 @@
 """The job repository's routes: the contract's job calls, and facts and claims for our own services."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -245,8 +246,8 @@ class JobRepository:
         launch = pipeline_launch(request)
         if launch is not None and not is_open(job, launch):
             raise Forbidden(f"this word was for a launch of job {job_id} that is over")
-        for file in result.output_files or () if job.state in REPORTED else ():
-            check_said(file, job.pipeline_details.output_folder)
+        if result.output_files and job.state in REPORTED:
+            await asyncio.to_thread(_check_places, result.output_files, job.pipeline_details.output_folder)
         fact = PipelineReported(
             job_id=job_id,
             by="pipeline",
@@ -295,6 +296,11 @@ class JobRepository:
 
     async def on_counts(self, _request: Request) -> Response:
         return web.json(await self._store.counts(), headers=web.NOT_CACHED)
+
+
+def _check_places(outputs: Iterable[OutputFile], folder: str) -> None:
+    for file in outputs:
+        check_said(file, folder)
 
 
 def _paging(request: Request, page: Page) -> dict[str, str]:

@@ -6,6 +6,7 @@ import pytest
 
 from contracts import edgex
 from contracts.models import OutputFile, State
+from gateway.files import inspected, own_place
 from tests.support import stories as s
 
 LATE = s.NOW + 10**15
@@ -178,3 +179,15 @@ async def test_what_lies_in_another_jobs_subfolder_or_is_unfinished_is_refused(h
     assert (answer.status_code, "job theirs" in answer.text) == (409, True)
     answer = await report(house, "mine", file_at(house.files.output / ".theirs~1.part" / "x.tif"))
     assert (answer.status_code, "unfinished" in answer.text) == (400, True)
+
+
+def test_a_folder_that_is_reached_by_a_link_is_the_jobs_own_by_both_of_its_names(tmp_path):
+    real, link = tmp_path / "disk" / "gateway", tmp_path / "gateway"
+    (real / "output").mkdir(parents=True)
+    link.symlink_to(real)
+    (real / "output" / "x.tif").write_text("pixels")
+    for root in (real, link):
+        said = OutputFile(dir_name=str(root / "output"), name="x.tif")
+        found, reason = inspected(said, str(link / "output"), link)
+        assert (reason, found.dir_name, found.size) == ("", str(real / "output"), 6)
+        assert own_place(found, str(link / "output"), link) == real / "output" / "x.tif"  # as it is served later
