@@ -20,14 +20,14 @@ from contracts.errors import AppError, BadRequest, Conflict, Gone, NotFound, Una
 from contracts.events import Fact, JobWaits, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import confine
-from contracts.models import Job, Owner, State, Trouble
+from contracts.models import Job, OutputFile, OutputStatus, Owner, State, Trouble
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.painter import Painter
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
-from gateway.files import GatewayFiles, archived_path, output_path
+from gateway.files import GatewayFiles, archived_path, output_path, own_place
 from gateway.retention.rules import Keep
 from gateway.retention.sweep import Retention
 
@@ -159,8 +159,7 @@ class FileSender:
             raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")
         output = outputs[place_]
         _check_kept(job)
-        archive = self._files.archive
-        path = archived_path(output, archive) if output.archive_name else output_path(output, (self._files.root,))
+        path = _place(job, output, self._files)
         if not is_file(path):
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
         self._served.inc(max(0, output.size or 0))
@@ -229,6 +228,18 @@ class FileSender:
         source = archived_path(file, self._files.archive) if file.archive_name else self._files.input_path(file)
         folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
         return source, self._files.reject / folder / bare_name(file.name)
+
+
+def _place(job: Job, output: OutputFile, files: GatewayFiles) -> Path:
+    """Where an output lies. Raises ``Conflict`` for one that was not found to be the job's own, or as ``own_place``."""
+    if output.archive_name:
+        return archived_path(output, files.archive)
+    if output.status == OutputStatus.INVALID or job.state in (State.RUNNING, State.PROCESSED):
+        raise Conflict(
+            f"output {output.name!r} of job {job.id} is not confirmed, and not sent: {job.reason or job.state}"
+        )
+    folder = job.pipeline_details.output_folder
+    return own_place(output, folder, files.root) if folder else output_path(output, (files.root,))
 
 
 def _check_kept(job: Job) -> None:

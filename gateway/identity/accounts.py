@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from contracts.errors import Conflict
 from contracts.identity import Role
-from gateway.identity.tables import account, word
+from gateway.database import note
+from gateway.identity.tables import GONE, account, word
 
 USERS_LOCK = 0x6379746F627573
 """The key of PostgreSQL's advisory lock for changes of users."""
@@ -43,7 +44,15 @@ def named_by(tx: sa.Connection, subject: str) -> set[str]:
 def remove(tx: sa.Connection, name: str, now: int) -> None:
     """Forget a user; their words are good no more."""
     tx.execute(account.delete().where(account.c.name == name))
+    note_gone(tx, name, str(now))
     end_words(tx, name, now)
+
+
+def note_gone(tx: sa.Connection, name: str, when: str) -> None:
+    """That a user was removed (or is there again: an empty ``when``), for a restore of a backup that knows them yet."""
+    tx.execute(note.delete().where(note.c.name == GONE + name))
+    if when:
+        tx.execute(note.insert(), [{"name": GONE + name, "value": when}])
 
 
 def end_words(tx: sa.Connection, name: str, now: int) -> None:

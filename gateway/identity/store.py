@@ -1,5 +1,6 @@
 """Users, words, enrolments and the audit in SQL. No password and no word is kept as it is said."""
 
+import itertools
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from gateway.identity.accounts import (
     end_words,
     keep_an_admin,
     named_by,
+    note_gone,
     one_at_a_time,
     remove,
 )
@@ -71,6 +73,18 @@ class IdentityStore:
         query = query.where(audit.c.seq < before) if before is not None else query
         return [dict(row._mapping) for row in await self._reader.run(lambda tx: tx.execute(query).all())]  # noqa: SLF001
 
+    async def forget_audit(self, before: int, most: int = 1000) -> int:
+        """Remove the oldest lines of the audit, of those from before a time (ns), so many at most; how many."""
+
+        def work(tx: sa.Connection) -> int:
+            oldest = tx.execute(sa.select(audit.c.seq, audit.c.at).order_by(audit.c.seq).limit(most)).all()
+            old = [row.seq for row in itertools.takewhile(lambda row: row.at < before, oldest)]
+            if old:
+                tx.execute(audit.delete().where(audit.c.seq <= old[-1]))
+            return len(old)
+
+        return await self._writer.run(work)
+
     # --- words
 
     async def give(self, prefix: str, name: str, days: float = 0) -> str:
@@ -115,7 +129,8 @@ class IdentityStore:
     # --- instruments come in
 
     async def invite(self, name: str, code: str, seconds: float) -> None:
-        """A code by which an instrument of that name may come in, once, within so many seconds."""
+        """A code by which an instrument of that name may come in, once, within so many seconds. Earlier ones of that
+        name that nobody has used are good no more, nor is a word that came of one and was never used."""
         now = self._clock()
         row = {
             "digest": digest_of(code),
@@ -124,7 +139,14 @@ class IdentityStore:
             "expires": now + int(seconds * 1e9),
             "redeemed": "",
         }
-        await self._writer.run(lambda tx: tx.execute(enrolment.insert(), [row]))
+
+        def work(tx: sa.Connection) -> None:
+            tx.execute(enrolment.delete().where(enrolment.c.name == name, enrolment.c.redeemed == ""))
+            idle = (word.c.kind == "edge") & (word.c.name == name) & (word.c.used == 0) & (word.c.replaces == "")
+            tx.execute(word.update().where(idle, word.c.revoked == 0).values(revoked=now))
+            tx.execute(enrolment.insert(), [row])
+
+        await self._writer.run(work)
 
     async def redeem(self, code: str, digest: str) -> str:
         """The instrument's name; from now on the word with this digest is its. Asking again with the same digest
@@ -135,13 +157,14 @@ class IdentityStore:
             here = enrolment.c.digest == digest_of(code)
             row = tx.execute(sa.select(enrolment).where(here).with_for_update()).first()
             if row is not None and row.redeemed == digest:
+                _check_good(tx, digest)
                 return str(row.name)
             if row is None or row.redeemed or row.expires <= now:
                 raise Forbidden("this code is not good (any more): ask an administrator for a new one (cytobus invite)")
             if tx.execute(sa.select(word.c.digest).where(word.c.digest == digest)).first() is not None:
                 raise Forbidden("this word is somebody's already: make a new one; the code is good still")
             tx.execute(enrolment.update().where(here).values(redeemed=digest))
-            tx.execute(word.insert(), [_word(digest, "edge", row.name, now, 0)])
+            tx.execute(word.insert(), [_word(digest, "edge", row.name, now, 0) | {"used": 0}])
             return str(row.name)
 
         return await self._writer.run(work)
@@ -180,6 +203,7 @@ class IdentityStore:
             if row is None:
                 fresh = {"name": name, "role": str(role), "password": "", "created": now, "subject": subject}
                 tx.execute(account.insert(), [fresh])
+                note_gone(tx, name, "")
             elif row.role != role:
                 tx.execute(account.update().where(account.c.name == name).values(role=str(role)))
                 end_sessions(tx, name, now)
@@ -237,6 +261,7 @@ class IdentityStore:
             if row is None:
                 fresh = {"name": name, "role": str(role), "password": password or "", "created": now}
                 tx.execute(account.insert(), [fresh])
+                note_gone(tx, name, "")
                 return
             if new:
                 raise Conflict(f"there is a user {name} already")
@@ -280,6 +305,12 @@ def _known(tx: sa.Connection, digest: str) -> Any:
     """A word with the role that its user has now (None for an instrument, or when the user is gone)."""
     both = word.outerjoin(account, account.c.name == word.c.name)
     return tx.execute(sa.select(word, account.c.role).select_from(both).where(word.c.digest == digest)).first()
+
+
+def _check_good(tx: sa.Connection, digest: str) -> None:
+    """Raises ``Forbidden`` for a word that was given once and taken back since."""
+    if tx.execute(sa.select(word.c.revoked).where(word.c.digest == digest)).scalar():
+        raise Forbidden("the word that came of this code was revoked: ask an administrator for a new code")
 
 
 def _note_use(tx: sa.Connection, digest: str, replaces: str, now: int) -> None:

@@ -1,9 +1,10 @@
 """The job repository's routes: the contract's job calls, and facts and claims for our own services."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +23,8 @@ from contracts.models import FINAL, ErrorDetails, Job, OutputFile, Owner, State,
 from contracts.models import Model as WireModel
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
-from contracts.rules import is_open, read_back
+from contracts.rules import NEEDS, is_open, read_back
+from gateway.files import check_said
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
 from gateway.job_repository.operations import OperatorRoutes
@@ -37,6 +39,7 @@ CONFIRM_GRACE = 30.0
 """Seconds after which a pipeline's report counts as final although its second call never came."""
 REVIEWED = {"Verification"}
 """What operators change in jobs by the contract's PUT."""
+REPORTED = NEEDS[PipelineReported]
 OWNERS = frozenset(str(owner) for owner in Owner)
 
 
@@ -50,7 +53,9 @@ class PipelineResult(WireModel):
 
 
 class Beside(Protocol):
-    """Routes of somebody else, and their description."""
+    """Routes of somebody else, their description, and what runs beside them."""
+
+    def running(self) -> AbstractAsyncContextManager[None]: ...
 
     def routes(self) -> list[BaseRoute]: ...
 
@@ -87,7 +92,7 @@ class JobRepository:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Announcements leave while the context is open."""
-        async with self._relay.running():
+        async with self._relay.running(), self._beside.running() if self._beside else nullcontext():
             yield
 
     def routes(self) -> list[BaseRoute]:
@@ -241,6 +246,8 @@ class JobRepository:
         launch = pipeline_launch(request)
         if launch is not None and not is_open(job, launch):
             raise Forbidden(f"this word was for a launch of job {job_id} that is over")
+        if result.output_files and job.state in REPORTED:
+            await asyncio.to_thread(_check_places, result.output_files, job.pipeline_details.output_folder)
         fact = PipelineReported(
             job_id=job_id,
             by="pipeline",
@@ -289,6 +296,11 @@ class JobRepository:
 
     async def on_counts(self, _request: Request) -> Response:
         return web.json(await self._store.counts(), headers=web.NOT_CACHED)
+
+
+def _check_places(outputs: Iterable[OutputFile], folder: str) -> None:
+    for file in outputs:
+        check_said(file, folder)
 
 
 def _paging(request: Request, page: Page) -> dict[str, str]:

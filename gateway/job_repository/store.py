@@ -14,6 +14,7 @@ from contracts.models import FINAL, Files, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
+from gateway.job_repository import placed
 from gateway.job_repository.listing import is_due, listing
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -56,6 +57,7 @@ class JobStore:
             now = self._clock()
             fresh = job.evolve(last_updated=now, created=now)
             self._save(tx, {fresh.id: fresh}, {fresh.id})
+            placed.keep(tx, {}, {fresh.id: fresh})
             self._note(tx, [_line(fresh.id, now, fresh.owner or "client", "created", "", fresh.state, "")])
             self._announce(tx, [], [fresh])
             return fresh.id, True
@@ -72,6 +74,7 @@ class JobStore:
             now = self._clock()
             new = edit(old).evolve(last_updated=max(now, old.last_updated + 1))
             self._save(tx, {job_id: new}, set())
+            placed.keep(tx, {job_id: old}, {job_id: new})
             self._note(tx, [_line(job_id, now, by, what, old.state, new.state, new.reason)])
             self._announce(tx, [], [new] if _is_news(old, new) else [])
             return new
@@ -84,6 +87,7 @@ class JobStore:
         def work(tx: sa.Connection) -> None:
             if tx.execute(db.job.delete().where(J.id == job_id)).rowcount == 0:
                 raise NotFound(f"failed to delete job for id {job_id}: job id not found for {job_id}")
+            placed.forget(tx, job_id)
             self._note(tx, [_line(job_id, self._clock(), by, "deleted", "", "", "")])
 
         await self._writer.run(work)
@@ -192,13 +196,14 @@ class JobStore:
 
     def _apply(self, tx: sa.Connection, facts: Sequence[Fact]) -> list[Verdict]:
         before = self._load(tx, {fact.job_id for fact in facts})
-        now = dict(before)
+        now, owners = dict(before), placed.Placed(tx, facts)
         lines: list[dict[str, Any]] = []
         messages: list[dict[str, str]] = []
         verdicts = []
         for fact in facts:
             old = now.get(fact.job_id)
             try:
+                owners.check(old, fact)
                 new = rules.advance(old, fact, at := self._clock())
             except AppError as error:
                 verdicts.append(Verdict(job=old, status=error.status, error=str(error)))
@@ -212,6 +217,7 @@ class JobStore:
             verdicts.append(Verdict(job=new, changed=new is not old))
         changed = {job_id: job for job_id, job in now.items() if job is not before.get(job_id)}
         self._save(tx, changed, changed.keys() - before.keys())
+        placed.keep(tx, before, changed)
         self._note(tx, lines)
         self._announce(tx, messages, [job for job_id, job in changed.items() if _is_news(before.get(job_id), job)])
         return verdicts
