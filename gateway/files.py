@@ -90,8 +90,13 @@ def _within(path: Path, roots: tuple[Path, ...], file: InputFile | OutputFile) -
     return path
 
 
+class Changed(Exception):
+    """An output is no longer what its pipeline said that it is."""
+
+
 def inspected(file: OutputFile, roots: tuple[Path, ...]) -> tuple[OutputFile, str]:
-    """The output with its size and digest filled in, or marked invalid with the reason. Blocks (hashing)."""
+    """The output with its size and digest filled in, or marked invalid with the reason. Blocks (hashing). Raises
+    ``Changed``; where size and digest are both known, the size alone is looked at: who fetches it sees the rest."""
     try:
         path = output_path(file, roots)
         if not is_file(path):
@@ -99,7 +104,10 @@ def inspected(file: OutputFile, roots: tuple[Path, ...]) -> tuple[OutputFile, st
         size = path.stat().st_size
         if file.sha256 and file.size == size:
             return file, ""
-        return file.evolve(size=size, sha256=sha256_of(path)), ""
+        found = "" if file.sha256 and file.size is not None else sha256_of(path)
+        if file.sha256 and found != file.sha256:
+            raise Changed(f"the output {file.name} is not what its pipeline made: it has {size} bytes")
+        return file.evolve(size=size, sha256=found), ""
     except (AppError, OSError) as error:
         return _invalid(file), f"{file.name} ({error})"
 

@@ -16,7 +16,7 @@ from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Tro
 from contracts.ports import Clock, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
-from gateway.files import GatewayFiles, inspected
+from gateway.files import Changed, GatewayFiles, inspected
 from gateway.task_launcher.messages import Messages, Wording
 from gateway.task_launcher.rules import Addresses, Choice, choose
 from gateway.task_launcher.store import TaskStore
@@ -229,8 +229,17 @@ class Launching:
         facts = await asyncio.gather(*(self.confirmation(job) for job in batch))
         _complain(await self._jobs.report(facts))
 
-    async def confirmation(self, job: Job) -> ev.PipelineConfirmed:
+    async def confirmation(self, job: Job) -> ev.PipelineConfirmed | ev.OutputDamaged:
         """What is to be said of a pipeline's report: its outputs looked at, digests filled in."""
+        try:
+            return await self._confirmed(job)
+        except Changed as damage:
+            log.warning("job %s: %s", job.id, damage)
+            return ev.OutputDamaged(
+                job_id=job.id, by=Owner.TASK_LAUNCHER, reason=f"{damage}; it is made again", attempt=job.attempts
+            )
+
+    async def _confirmed(self, job: Job) -> ev.PipelineConfirmed:
         details = job.pipeline_details
         outputs = details.output_files
         missing: list[str] = []
