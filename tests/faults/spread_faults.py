@@ -46,6 +46,8 @@ class Faults:
             ("kill -9: a process of PostgreSQL", self._kill_backend, 1),
             ("kill -9 at a call", self._kill_at_call, 3),
             ("kill -9 as a result is put down", self._kill_at_result, 1),
+            ("power cut: the edge", lambda rng: self._power(rng, "edge"), 1.5),
+            ("power cut: all with the gateway's files", lambda rng: self._power(rng, "gateway"), 1.5),
             ("broker loses everything", self._broker_forgets, 2),
             ("broker away for seconds", lambda rng: self._broker(1 + 2 * rng.random()), 1),
             ("PostgreSQL stopped at once (immediate)", self._stop_base, 1.5),
@@ -107,6 +109,12 @@ class Faults:
             rng.choice(workers).kill()
         except (IndexError, psutil.Error):
             return missed
+        return at_once
+
+    def _power(self, rng: random.Random, where: str) -> Met:
+        self.world.drop(rng, 3)
+        time.sleep(2 * rng.random())  # the moment is the fault
+        self.world.cut_power(where, rng)
         return at_once
 
     def _freeze(self, rng: random.Random) -> Met:
