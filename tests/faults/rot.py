@@ -42,9 +42,10 @@ def _harmed(folder: Path, names: Collection[str], seconds: float, rng: random.Ra
     """Whether one of these files lay in the folder before the time was over, and came to harm."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        for path in folder.rglob("*.*"):
-            if path.name in names and not path.parent.name.startswith("."):
-                harm(path, rng)
+        for place, _, here in os.walk(folder):
+            found = [Path(place, name) for name in here if name in names]
+            if found and not Path(place).name.startswith("."):  # there they are still being written
+                harm(found[0], rng)
                 return True
         time.sleep(0.02)
     return False
