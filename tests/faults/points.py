@@ -47,8 +47,8 @@ STRETCHES = {
         Stretch("edge-files", "/edge/"),
         Stretch("worker", "", Role.WORKER),
         Stretch("edge-journal", "/edge.db", step=4),
-        Stretch("gateway-database", "/gateway.db", step=19),
-        Stretch("start", starting=True, step=7),
+        Stretch("gateway-database", "/gateway.db", step=25),
+        Stretch("start", starting=True, step=9),
     )
 }
 ACTIONS = {"before": Action.KILL_BEFORE, "after": Action.KILL_AFTER}
