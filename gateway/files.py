@@ -146,9 +146,14 @@ def belongs(place: str, owner: str) -> Conflict:
     )
 
 
+class Changed(Exception):
+    """An output is no longer what its pipeline said that it is."""
+
+
 def inspected(file: OutputFile, folder: str, root: Path) -> tuple[OutputFile, str]:
     """The output of a job with this folder, with its size and digest filled in, or marked invalid with the reason.
-    Blocks (hashing). Raises ``Stray``."""
+    Blocks (hashing). Raises ``Stray``, and ``Changed``; where size and digest are both known, the size alone is looked
+    at: who fetches it sees the rest."""
     try:
         path = own_place(file, folder, root)
         if not is_file(path):
@@ -156,7 +161,10 @@ def inspected(file: OutputFile, folder: str, root: Path) -> tuple[OutputFile, st
         file, size = file.evolve(dir_name=str(path.parent)), path.stat().st_size
         if file.sha256 and file.size == size:
             return file, ""
-        return file.evolve(size=size, sha256=sha256_of(path)), ""
+        found = "" if file.sha256 and file.size is not None else sha256_of(path)
+        if file.sha256 and found != file.sha256:
+            raise Changed(f"the output {file.name} is not what its pipeline made: it has {size} bytes")
+        return file.evolve(size=size, sha256=found), ""
     except Stray:
         raise
     except (AppError, OSError) as error:

@@ -74,7 +74,11 @@ class Runner:
         self._late = False
         self._limits, self._own_limits = limits, own_limits or {}
         # One more than can run for each process: it must not stand idle while a result is reported.
-        self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
+        self._most_again = size - 1 if size > 1 else None
+        self._again: set[tuple[str, int]] = set()
+        """Runs in hand of jobs that a run has put off before. They never take all processes: should they hang until
+        their time is over once more, others go on meanwhile."""
+        self._desk = Desk("pipelines", self._claim, self._work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
         self.desks = (self._desk, *([room] if room else ()))
         self._seconds = meters.histogram(
             "cytobus_pipeline_seconds", "Time of pipelines, by what came of it (s)", ["pipeline", "outcome"]
@@ -158,7 +162,16 @@ class Runner:
 
     async def _claim(self, free: int) -> Sequence[Job]:
         await check_room(self._room, self._jobs, JobQuery(states=(State.RUNNING,)), BY)
-        return await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease)
+        again = None if self._most_again is None else max(0, self._most_again - len(self._again))
+        jobs = await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease, again)
+        self._again |= {_run_of(job) for job in jobs if job.not_before}
+        return jobs
+
+    async def _work_on(self, job: Job) -> None:
+        try:
+            await self.work_on(job)
+        finally:
+            self._again.discard(_run_of(job))
 
     async def work_on(self, job: Job) -> None:
         """Run one claimed job and report it."""
@@ -273,3 +286,7 @@ class Runner:
 
 def _name_of(job: Job) -> str:
     return job.id
+
+
+def _run_of(job: Job) -> tuple[str, int]:
+    return job.id, job.attempts

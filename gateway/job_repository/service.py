@@ -71,6 +71,7 @@ class Claim(BaseModel):
     pipelines: tuple[str, ...] = Field(max_length=MOST)
     limit: int = Field(default=1, ge=1, le=MOST)
     seconds: float = Field(default=60.0, gt=0, le=86_400.0)
+    retries: int | None = Field(default=None, ge=0, le=MOST)
 
 
 class JobRepository:
@@ -142,9 +143,11 @@ class JobRepository:
         """One job. Raises ``NotFound``."""
         return await self._store.get(job_id)
 
-    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+    async def claim(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Job]:
         """Lease launched jobs to a worker."""
-        told = await self._store.claimed(worker, pipelines, limit, seconds)
+        told = await self._store.claimed(worker, pipelines, limit, seconds, retries)
         self._count(told)
         if any(verdict.job is not None and verdict.job.state in FINAL for _, verdict in told):
             self._relay.wake()  # others have nothing to hear of a claim, but that a job was given up
@@ -280,7 +283,8 @@ class JobRepository:
             claim = Claim.model_validate_json(await web.body_of(request))
         except ValidationError as error:
             raise BadRequest(f"this claim cannot be read: {error}") from None
-        return web.json(await self.claim(claim.worker, claim.pipelines, claim.limit, claim.seconds))
+        found = await self.claim(claim.worker, claim.pipelines, claim.limit, claim.seconds, claim.retries)
+        return web.json(found)
 
     async def on_release(self, request: Request) -> Response:
         return web.json({"Released": await self.release(request.path_params["worker"])})

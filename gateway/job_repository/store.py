@@ -15,7 +15,7 @@ from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
 from gateway.job_repository import placed
-from gateway.job_repository.listing import is_due, listing
+from gateway.job_repository.listing import claimable, listing
 from gateway.reader import Reader
 from gateway.writer import Writer
 
@@ -92,17 +92,20 @@ class JobStore:
 
         await self._writer.run(work)
 
-    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+    async def claim(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Job]:
         """Lease waiting jobs of these pipelines, oldest first."""
-        return held_by(worker, await self.claimed(worker, pipelines, limit, seconds))
+        return held_by(worker, await self.claimed(worker, pipelines, limit, seconds, retries))
 
-    async def claimed(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Told]:
+    async def claimed(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Told]:
         """The facts of a claim and what came of each: jobs that were started too often are given up instead."""
 
         def work(tx: sa.Connection) -> list[Told]:
             now = self._clock()
-            free = (J.lease_holder == "") | (J.lease_until <= now)
-            mine = (J.state == State.RUNNING) & J.pipeline.in_(pipelines) & is_due(now) & free
+            mine = claimable(pipelines, now, retries)
             chosen = sa.select(J.id).where(mine).order_by(J.seq).limit(limit).with_for_update(skip_locked=True)
             until = now + int(seconds * 1e9)
             facts: list[Fact] = [

@@ -16,7 +16,7 @@ from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Tro
 from contracts.ports import Clock, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
-from gateway.files import GatewayFiles, invalid
+from gateway.files import Changed, GatewayFiles, invalid
 from gateway.task_launcher.messages import Messages, Wording
 from gateway.task_launcher.outputs import Looked, Outputs
 from gateway.task_launcher.rules import Addresses, Choice, choose
@@ -234,7 +234,7 @@ class Launching:
         taken = [
             _spoilt(fact, verdict.error)
             for fact, verdict in zip(facts, verdicts, strict=True)
-            if verdict.status == Conflict.status
+            if verdict.status == Conflict.status and isinstance(fact, ev.PipelineConfirmed)
         ]
         if taken:
             _complain(await self._jobs.report(taken))
@@ -242,19 +242,29 @@ class Launching:
     async def confirm_told(self, job: Job) -> None:
         """The pipeline itself says that its report is final. Raises ``BadRequest`` or ``Conflict`` where it has named
         what is not its job's: nothing is changed then, and it may report again."""
-        looked = await self._looked(job)
-        if looked.refused is not None:
-            raise looked.refused
-        (verdict,) = await self._jobs.report([self._confirmed(job, looked)])
+        fact: ev.Fact
+        try:
+            looked = await self._looked(job)
+        except Changed as damage:
+            fact = _damaged(job, damage)
+        else:
+            if looked.refused is not None:
+                raise looked.refused
+            fact = self._confirmed(job, looked)
+        (verdict,) = await self._jobs.report([fact])
         if verdict.status == Conflict.status:
             raise Conflict(verdict.error)
         _complain([verdict])
 
-    async def confirmation(self, job: Job) -> ev.PipelineConfirmed:
+    async def confirmation(self, job: Job) -> ev.PipelineConfirmed | ev.OutputDamaged:
         """What is to be said of a pipeline's report: its outputs looked at, digests filled in."""
-        return self._confirmed(job, await self._looked(job))
+        try:
+            return self._confirmed(job, await self._looked(job))
+        except Changed as damage:
+            return _damaged(job, damage)
 
     async def _looked(self, job: Job) -> Looked:
+        """Raises ``Changed``."""
         details = job.pipeline_details
         if not details.output_files or details.status != PipelineStatus.COMPLETE:
             return Looked(details.output_files or ())
@@ -272,6 +282,12 @@ class Launching:
         if to_be_sent and details.status == PipelineStatus.COMPLETE:
             messages.append(self._messages.outputs_ready(job))
         return tuple(messages)
+
+
+def _damaged(job: Job, damage: Changed) -> ev.OutputDamaged:
+    log.warning("job %s: %s", job.id, damage)
+    reason = f"{damage}; it is made again"
+    return ev.OutputDamaged(job_id=job.id, by=Owner.TASK_LAUNCHER, reason=reason, attempt=job.attempts)
 
 
 def _spoilt(fact: ev.PipelineConfirmed, why: str) -> ev.PipelineConfirmed:

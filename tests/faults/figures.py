@@ -53,7 +53,7 @@ def of_flips(folder: Path, many: int, seed: int) -> Figure:
     results = flips.of_results(folder / "results", 10, seed=seed)
     return Figure(
         f"{line.done} bits turned in transit, {line.noticed} noticed, {line.accepted} wrong bodies accepted;"
-        f" {disk} on the disks: all files whole; {results} in results that had no other copy: none delivered",
+        f" {disk} on the disks: all files whole; {results} in results that waited: made again, none delivered",
         line.done >= many and line.noticed == line.done and not line.accepted,
     )
 

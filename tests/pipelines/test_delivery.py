@@ -1,13 +1,15 @@
 """Where outputs come to lie: whole, and never over another job's."""
 
 import asyncio
+import errno
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import discard, scratch_of
+from pipelines.delivery import deliver, discard, scratch_of
 from pipelines.workers import Status, Workers
 from tests.pipelines.asking import Run, ask, files
 
@@ -83,6 +85,20 @@ async def test_jobs_that_race_for_a_name_all_keep_what_they_made(workers: Worker
 
     texts = [(outcome.folder / "same").read_text() for outcome in outcomes if outcome.folder]
     assert texts == [f"by {n}" for n in range(40)]
+
+
+def test_an_output_that_cannot_be_placed_leaves_no_empty_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_paths: Path) -> None:
+        raise OSError(errno.EIO, "a broken disk without hard links")
+
+    (made := tmp_path / "made").mkdir()
+    (folder := tmp_path / "output").mkdir()
+    (made / "o.dat").write_bytes(b"result")
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError, match="broken"):
+        deliver(made, ["o.dat"], folder, "job-1")
+    assert not list(folder.iterdir())
 
 
 async def test_rubbish_of_a_crash_is_gone_at_the_next_run(run: Run, image: Path) -> None:

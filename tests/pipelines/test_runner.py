@@ -17,7 +17,7 @@ from pipelines.registry import Installed
 from pipelines.runner import Runner
 from pipelines.workers import Closed, Limits
 from tests.support import stories as s
-from tests.support.house import house_in
+from tests.support.house import SECOND, house_in
 from tests.support.tanks import Tank
 from tests.support.waiting import eventually
 
@@ -137,6 +137,26 @@ async def test_a_run_that_took_long_lets_others_go_first(house):
             waits = (await house.store.get("slow")).not_before - house.clock.now
             assert 100 * failures <= waits / 1e9 <= 100 * failures + 3
             house.clock.turn(waits / 1e9 + 1)
+
+
+@pytest.mark.parametrize(("size", "together"), [(1, 2), (3, 2)])
+async def test_jobs_that_failed_before_never_take_all_processes(house, size, together):
+    """With one process there is none to keep free: two hands as ever."""
+    hung = [f"hung-{number}" for number in range(5)]
+    workers = ScriptedWorkers(lambda _request: DONE)
+    await launched(house, *hung)
+    retry_at = house.clock.now + SECOND
+    await house.store.apply([s.failed_step(State.RUNNING, name, retry_at=retry_at) for name in hung])
+    house.clock.turn(1)
+    async with runner_of(house, workers, size=size).running():
+        await eventually(lambda: len(workers.requests) == together)
+        await launched(house, "fresh")
+        if size > 1:
+            await eventually(lambda: workers.requests[-1].job == "fresh")
+        assert [request.job for request in workers.requests][:together] == hung[:together]
+        workers.may_finish.set()
+        for name in hung:
+            await eventually(lambda name=name: _is(house, name, State.PROCESSED))
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
