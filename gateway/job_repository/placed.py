@@ -15,6 +15,7 @@ from gateway.files import belongs
 P = db.placed.c
 HOLDING = (State.DELIVERING, State.DELIVERED)
 """The states in which a job's outputs lie in its pipeline's folder, confirmed and not archived."""
+LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(place, 0)) FROM unnest(CAST(:places AS text[])) AS place")
 SOME = 500
 """SQLite and drivers limit the number of parameters."""
 
@@ -37,6 +38,9 @@ class Placed:
     def __init__(self, tx: sa.Connection, facts: Sequence[Fact]) -> None:
         wanted = sorted({place for fact in facts for place in _named(fact)})
         self._owners: dict[str, str] = {}
+        if wanted and tx.dialect.name == "postgresql":
+            # Another gateway that confirms the same file waits here, and then sees whose it has become.
+            tx.execute(LOCK, {"places": wanted})
         for start in range(0, len(wanted), SOME):
             rows = tx.execute(sa.select(P.place, P.job).where(P.place.in_(wanted[start : start + SOME])))
             self._owners.update((row.place, row.job) for row in rows)
