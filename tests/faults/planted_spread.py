@@ -95,14 +95,14 @@ def bus_trusted() -> None:
 
 def damage_believed() -> None:
     """A result that is not as long as its pipeline has said is taken for what it is now."""
-    from gateway.task_launcher import launching
+    from gateway.task_launcher import outputs
 
-    careful = launching.inspected
+    careful = outputs.inspected
 
-    def believing(file: Any, roots: Any) -> Any:
-        return careful(file.evolve(sha256="", size=None), roots)
+    def believing(file: Any, folder: str, root: Any) -> Any:
+        return careful(file.evolve(sha256="", size=None), folder, root)
 
-    launching.inspected = believing
+    outputs.inspected = believing
 
 
 PLANTED: dict[str, Callable[[], None]] = {
