@@ -41,7 +41,8 @@ faults-long: $(VENV)/ready-test
 	$(BIN)/python -m tests.faults --faults 10000 $(ARGS)
 	$(BIN)/python -m tests.faults --world spread --faults 10000 $(ARGS)
 
-# A crash at every call of a file's way that changes something on the disk. Linux with a C compiler; hours.
+# A crash at every call of a file's way that changes something on the disk, of the databases' and a start's calls at some
+# of them; at each with ARGS="--step 1" (hours). Linux with a C compiler.
 faults-points: $(VENV)/ready-test
 	$(BIN)/python -m tests.faults.points --machines 2 $(ARGS)
 

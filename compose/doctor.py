@@ -5,11 +5,12 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
+from compose.addresses import is_loopback
 from compose.doctor_network import Finding, bus, services, stuck, tasks
 from compose.operate import as_running, running_here
 from compose.settings import Settings, without_password
@@ -20,6 +21,8 @@ SLOW_SYNC = 0.05
 """Seconds for one synced write above which a disk will hold up many small files."""
 
 
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+"""Files that Docker and Podman put into their containers."""
 KEEPS_FILES = ("file-receiver-gateway", "file-sender-gateway", "task-launcher", "pipeline-sim")
 Check = Callable[[Settings], list[Finding] | Awaitable[list[Finding]]]
 
@@ -27,7 +30,7 @@ Check = Callable[[Settings], list[Finding] | Awaitable[list[Finding]]]
 async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order of the data's way. A check that fails itself is a finding too."""
     found: list[Finding] = []
-    for check in (_python, _certificate, _folders, _disk, _watching, _databases, _plugins, bus, services, tasks, stuck):
+    for check in CHECKS:
         try:
             result = check(settings)
             found += await result if isinstance(result, Awaitable) else result
@@ -50,6 +53,19 @@ def shown(findings: list[Finding]) -> Table:
 def _python(_settings: Settings) -> list[Finding]:
     words = sys.version.split()[0]
     return [Finding("python", words, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")]
+
+
+def reach(settings: Settings, marks: Sequence[Path] = CONTAINER_MARKS) -> list[Finding]:
+    """Whether those can reach the services who are said to. In a container, which has one of these marks, others
+    decide what is published."""
+    settings = as_running(settings)
+    listens, said = settings.host, settings.published_on
+    open_wide = bool(said) and is_loopback(said) and not is_loopback(listens)
+    if not open_wide or settings.secured() or any(mark.exists() for mark in marks):
+        return []
+    seen = f"services listen on {listens}, but published_on is {said}: nobody has to say who they are"
+    remedy = f"set host = {said!r}, or leave published_on empty; where something else keeps others out, nothing"
+    return [Finding("reach", seen, remedy)]
 
 
 def _certificate(settings: Settings) -> list[Finding]:
@@ -223,3 +239,10 @@ def _plugins(settings: Settings) -> list[Finding]:
         )
         for topic, plugin in installed().items()
     ]
+
+
+CHECKS: tuple[Check, ...] = (
+    *(_python, reach, _certificate, _folders, _disk, _watching, _databases, _plugins),
+    *(bus, services, tasks, stuck),
+)
+"""In the order of the data's way."""

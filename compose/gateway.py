@@ -20,6 +20,7 @@ from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
 from gateway.files import GatewayFiles
+from gateway.identity.keeping import AuditKeeping
 from gateway.identity.passwords import PasswordLogins
 from gateway.identity.service import IdentityRoutes
 from gateway.identity.store import IdentityStore
@@ -124,6 +125,7 @@ def _doors(access: Access, identities: IdentityStore, clock: Clock, ports: Mappi
         access.secret,
         authority=access.authority,
         secure=access.settings.secured(),
+        keeping=AuditKeeping(identities, clock, access.settings.gateway.retention.audit_days),
         openid=logins(access, identities, clock, ports["job-repository"]),
     )
 

@@ -22,6 +22,7 @@ users_app = typer.Typer(no_args_is_help=True)
 edges_app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The user's name")]
 Instrument = Annotated[str, typer.Argument(help="The instrument's name in jobs")]
+AsNew = Annotated[bool, typer.Option("--as-new", help="Also under another name; its old jobs are left behind")]
 PasswordFile = Annotated[Path | None, typer.Option(help="Read the password from this file's first line")]
 RoleOf = Annotated[Role, typer.Option(help="viewer, operator or admin")]
 PASSWORD = "CYTOBUS_PASSWORD"
@@ -125,6 +126,7 @@ def revoke_edge(name: Instrument, data: Data = None) -> None:
 def enroll(
     gateway: Annotated[str, typer.Argument(help="Where the gateway is: https://gateway.lab")],
     code: Annotated[str, typer.Argument(help="What cytobus edges invite has printed there")],
+    as_new: AsNew = False,
     data: Data = None,
 ) -> None:
     """On an instrument's PC: become a member of a gateway."""
@@ -134,7 +136,7 @@ def enroll(
     port = PORTS["job-repository"] + max(settings.port_offset, 0)
     where = address(gateway, "job-repository", port)
     try:
-        member = asyncio.run(enrol(membership_file(settings), gateway, where, code))
+        member = asyncio.run(enrol(membership_file(settings), gateway, where, code, as_new=as_new))
     except (AppError, OSError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         raise typer.Exit(1) from None

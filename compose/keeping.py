@@ -2,16 +2,20 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from compose.operate import Data, ask, client_for
 from compose.settings import Settings
 from contracts.client import call
 from contracts.errors import AppError
+
+if TYPE_CHECKING:
+    from gateway.identity.surviving import Reapplied
 
 console = Console()
 archive_app = typer.Typer(no_args_is_help=True)
@@ -52,12 +56,37 @@ def restore(
         raise typer.Exit(1)
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
-        manifest = read_back(settings.database_url(), file, force=force)
+        manifest, reapplied = read_back(settings.database_url(), file, force=force)
         back = settle(settings.database_url(), GatewayFiles(settings.gateway_files()))
     except (AppError, OSError, ValueError) as error:
         console.print(f"[red]nothing was restored: {error}[/red]")
         raise typer.Exit(1) from None
     console.print(f"restored what was saved at {manifest.made_at}; {back} files were put back from the archive")
+    for line in about_identities(reapplied, manifest.made_at):
+        console.print(escape(line), soft_wrap=True)
+
+
+def about_identities(reapplied: "Reapplied", made_at: str) -> list[str]:
+    """What a restore has done to those who may come in, and what is left to be done."""
+    if not reapplied.known:
+        return [
+            f"WARNING: who may come in is as it was at {made_at}, for no newer word of it was found here:",
+            "- whoever was shut out since is in again: look through cytobus edges list and cytobus users list, and"
+            " repeat cytobus edges revoke, cytobus users remove and cytobus users revoke",
+            "- passwords and roles that were changed since are the old ones: cytobus users password,"
+            " cytobus users role",
+            "- instruments enrolled since are not known: cytobus edges invite, and cytobus enroll there",
+            "- an instrument whose word was renewed since is not known by it: the same",
+        ]
+    told = {
+        "shut out again": reapplied.revoked,
+        "users removed again": reapplied.removed,
+        "users as they were last": reapplied.changed,
+        "let in after the backup, and in still": reapplied.kept,
+        "codes that are good no more, of": reapplied.voided,
+    }
+    lines = [f"- {what}: {', '.join(names)}" for what, names in told.items() if names]
+    return ["who may come in is as it was before the restore:", *(lines or ["- nothing had changed since the backup"])]
 
 
 async def _is_running(settings: Settings) -> bool:

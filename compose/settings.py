@@ -68,7 +68,7 @@ class EdgeSettings(Part):
 
 
 class RetentionSettings(Part):
-    """How long files of ended jobs are kept at the gateway; the jobs themselves stay."""
+    """How long files of ended jobs are kept at the gateway, and the audit; the jobs themselves stay."""
 
     days: float = Field(default=0, ge=0)
     """So long after its registration a processed image is kept with its results and previews; 0: for ever."""
@@ -76,6 +76,8 @@ class RetentionSettings(Part):
     """So much (10**9 bytes) archive and rejects may hold: the oldest go; 0: no bound."""
     failed_days: float = Field(default=0, ge=0)
     """So long files of failed and unmatched jobs are kept; 0: for ever. Those of quarantined ones always are."""
+    audit_days: float = Field(default=730, ge=0)
+    """So long the audit tells what people changed (``cytobus audit``); 0: for ever."""
 
 
 class GatewaySettings(Part):

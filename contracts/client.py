@@ -77,9 +77,12 @@ class HttpJobs:
         """How many jobs are in each state."""
         return COUNTS.validate_json((await call(self._client, "GET", "/api/v1/counts")).content)
 
-    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+    async def claim(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Job]:
         """Lease launched jobs to a worker."""
         body = {"worker": worker, "pipelines": list(pipelines), "limit": limit, "seconds": seconds}
+        body |= {} if retries is None else {"retries": retries}
         response = await call(self._client, "POST", "/api/v1/claims", json=body)
         return JOBS.validate_json(response.content)
 

@@ -136,8 +136,10 @@ class Desk(Generic[T]):
 
     async def _rest(self, seconds: float) -> None:
         now = asyncio.get_running_loop().time()
-        # With full hands nothing can be tried again anyway: a hand that gets free wakes the desk.
-        again = self._resting.values() if len(self._in_hand) < self._slots else ()
+        # With full hands nothing can be tried again anyway: a hand that gets free wakes the desk. And what was claimed
+        # and failed comes back when its claim has run out, whatever we do.
+        full = len(self._in_hand) >= self._slots
+        again = () if full or self._exclusive else self._resting.values()
         due = min([now + seconds, *again])
         try:
             async with asyncio.timeout(max(0.01, due - now)):

@@ -127,6 +127,15 @@ class PipelineConfirmed(Reported):
     """Names of outputs that are not there, or may not be sent; empty when all is well."""
 
 
+class OutputDamaged(Reported):
+    """An output on the gateway is not, or no longer, what its pipeline made; it is to be made again."""
+
+    kind: Literal["output-damaged"] = "output-damaged"
+    reason: str
+    attempt: Count = 0
+    """The job's ``attempts`` when it was found."""
+
+
 class OutputsDelivered(Reported):
     """Every output lies on the instrument's disk, verified and synced."""
 
@@ -239,6 +248,7 @@ Fact = (
     | PipelineStarted
     | PipelineReported
     | PipelineConfirmed
+    | OutputDamaged
     | OutputsDelivered
     | OutputsArchived
     | PreviewsMade

@@ -2,8 +2,8 @@
 
 from contracts import events as ev
 from contracts.errors import Conflict, TooEarly
-from contracts.models import FINAL, ErrorDetails, Files, Job, PipelineDetails, PipelineStatus, Round, State, Trouble
-from contracts.states import enter
+from contracts.models import FINAL, ErrorDetails, Files, Job, PipelineDetails, Round, State, Trouble
+from contracts.states import enter, unprocessed
 
 MOST_ROUNDS = 20
 """So many earlier ends a job remembers; files of still earlier ones lie in the archive under the job's id."""
@@ -43,7 +43,7 @@ def _back(job: Job, to: State) -> Job:
     if to in (State.RUNNING, State.PROCESSED) or job.files is Files.REMOVED:
         # It is launched anew: a pipeline that does not claim its jobs must be told again.
         to = State.RECEIVED
-        details = details.evolve(status=str(PipelineStatus.NONE), qc_flags="", output_files=None, results="")
+        details = unprocessed(job)
     if job.files is Files.REMOVED:
         # Retention has removed its image: the instrument is to send it again.
         to, file = State.SENDING, file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)

@@ -95,8 +95,11 @@ class Jobs(Protocol):
         """Which restore of a backup the repository is of; another one may have forgotten what it has answered."""
         ...
 
-    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
-        """Launched jobs of these pipelines, oldest first, now leased to the worker for so many seconds."""
+    async def claim(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Job]:
+        """Launched jobs of these pipelines, oldest first, now leased to the worker for so many seconds. ``retries``: at
+        most so many of them that a run has put off before; None: any number."""
         ...
 
     async def release(self, worker: str) -> int:

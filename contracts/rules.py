@@ -7,6 +7,7 @@ what can never be is ``Conflict``.
 from collections.abc import Callable
 
 from contracts import events as ev
+from contracts.damage import input_damaged, output_damaged
 from contracts.errors import Conflict, NotFound, TooEarly
 from contracts.models import (
     FINAL,
@@ -31,6 +32,7 @@ NEEDS: dict[type[ev.Reported], tuple[State, ...]] = {
     ev.JobUnmatched: (State.CREATED, State.RECEIVED),
     ev.InputDelivered: (State.CREATED, State.SENDING),
     ev.InputDamaged: (State.RECEIVED, State.RUNNING),
+    ev.OutputDamaged: (State.PROCESSED, State.DELIVERING),
     ev.PipelineRequested: (State.RECEIVED, State.RUNNING),
     ev.PipelineStarted: (State.RUNNING,),
     ev.PipelineReported: (State.RUNNING, State.PROCESSED),
@@ -91,17 +93,6 @@ def _delivered_input(job: Job, fact: ev.InputDelivered, _at: int) -> Job:
         raise Conflict(f"job {job.id} is for content {known[:12]}…, but {fact.sha256[:12]}… was delivered")
     place = {"hostname": fact.hostname, "dir_name": fact.dir_name, "sha256": fact.sha256, "size": fact.size}
     return enter(job, State.RECEIVED, input_file=job.input_file.evolve(**place))
-
-
-def _damaged(job: Job, fact: ev.InputDamaged, _at: int) -> Job:
-    if job.state is State.RUNNING and (job.lease_holder, job.attempts) != (fact.worker, fact.attempt):
-        return job  # another run has it, and looks for itself
-    attempts = job.attempts + (job.state is State.RECEIVED)
-    if job.origin_host in ("", job.input_file.hostname) or attempts - job.spared >= MAX_ATTEMPTS:
-        # Nobody can send it again, or it was sent so often that the disk here is to blame.
-        return gave_up(job, State.QUARANTINED, Trouble.VALIDATE_FILE, fact.reason, fact.by)
-    file = job.input_file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
-    return enter(job, State.SENDING, input_file=file, reason=fact.reason, attempts=attempts)
 
 
 def _requested(job: Job, fact: ev.PipelineRequested, at: int) -> Job:
@@ -261,7 +252,8 @@ DECISIONS: dict[type[ev.Reported], Callable[..., Job]] = {
     ev.TransferStarted: lambda job, _fact, _at: enter(job, State.SENDING),
     ev.JobUnmatched: _unmatched,
     ev.InputDelivered: _delivered_input,
-    ev.InputDamaged: _damaged,
+    ev.InputDamaged: input_damaged,
+    ev.OutputDamaged: output_damaged,
     ev.PipelineRequested: _requested,
     ev.PipelineStarted: _started,
     ev.PipelineReported: _reported,

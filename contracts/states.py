@@ -6,6 +6,7 @@ from contracts.models import (
     ErrorDetails,
     Job,
     Owner,
+    PipelineDetails,
     PipelineStatus,
     State,
     Status,
@@ -74,6 +75,12 @@ def enter(job: Job, state: State, **changes: Any) -> Job:
         "held_state": None,
     }
     return job.evolve(**(fresh | changes))
+
+
+def unprocessed(job: Job) -> PipelineDetails:
+    """What a job says of its pipeline, without what that has reported."""
+    fresh = {"status": str(PipelineStatus.NONE), "qc_flags": "", "output_files": None, "results": ""}
+    return job.pipeline_details.evolve(**fresh)
 
 
 def gave_up(job: Job, state: State, trouble: str, reason: str, by: str) -> Job:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from contracts.client import TIMEOUT, call
-from contracts.errors import AppError, BadRequest, Forbidden, Unavailable
+from contracts.errors import AppError, BadRequest, Conflict, Forbidden, Unavailable
 from contracts.guard import is_near
 from contracts.identity import EDGE, digest_of, new_word
 from contracts.private import keep
@@ -59,12 +59,13 @@ def write(path: Path, membership: Membership) -> None:
     keep(path, json.dumps(asdict(membership)).encode())
 
 
-async def enrol(path: Path, gateway: str, url: str, code: str) -> Membership:
+async def enrol(path: Path, gateway: str, url: str, code: str, *, as_new: bool = False) -> Membership:
     """Become a member of a gateway, whose job repository is at ``url``, by a code from its administrator. It may be
     repeated with the same code if it fails midway.
 
     The code ends with the fingerprint of the gateway's own authority, if it has one: so nobody between the two can
-    pretend to be the gateway. Raises ``Forbidden``, ``BadRequest``, ``Unavailable``.
+    pretend to be the gateway. Under another name than before only ``as_new``: jobs belong to a name. Raises
+    ``Forbidden``, ``BadRequest``, ``Conflict``, ``Unavailable``.
     """
     there = urlsplit(url)
     if there.scheme not in ("http", "https") or not there.hostname:
@@ -84,10 +85,25 @@ async def enrol(path: Path, gateway: str, url: str, code: str) -> Membership:
     async with httpx.AsyncClient(base_url=url, verify=started.trust(), timeout=TIMEOUT) as client:
         answer = (await call(client, "POST", "/api/v1/enrolments/redeem", json=body)).json()
     member = replace(started, name=str(answer["Name"]))
+    if (former := _name_kept(path)) not in ("", member.name) and not as_new:
+        raise Conflict(
+            f"this instrument was enrolled as {former}, and the code is for {member.name}: jobs of {former} that are on"
+            f" their way would not be served here any more. Ask for a code for {former} (cytobus edges invite"
+            f" {former}), or, once none of its jobs is open, enrol as {member.name} with the same code and --as-new"
+        )
     write(path, member)
     for begun_once in path.parent.glob(f"{path.stem}*.new"):
         begun_once.unlink(missing_ok=True)
     return member
+
+
+def _name_kept(path: Path) -> str:
+    """Under which name this instrument was enrolled before; empty where that is not known."""
+    try:
+        kept = read(path)
+    except BadRequest:
+        return ""
+    return kept.name if kept is not None else ""
 
 
 def _is_here(host: str) -> bool:

@@ -19,6 +19,7 @@ import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.disk import place, room_at
 from contracts.errors import BadRequest, Conflict
 from gateway import database as db
+from gateway.identity.surviving import Reapplied, known, reapply
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -125,8 +126,9 @@ def _written(connection: sa.Connection, table: sa.Table, file: IO[bytes]) -> Par
     return Part(rows=count, sha256=digest.hexdigest())
 
 
-def restore(url: str, source: Path, *, force: bool = False) -> Manifest:
+def restore(url: str, source: Path, *, force: bool = False) -> tuple[Manifest, Reapplied]:
     """Make the database what the backup says, in one transaction, at the newest schema. No service may be using it.
+    Only who may come in stays as the replaced database knew it, if it knew anybody.
 
     Raises ``BadRequest`` for a file that is damaged or no backup, ``Conflict`` for one of a newer schema and for a
     database that is not empty (unless ``force``).
@@ -138,17 +140,19 @@ def restore(url: str, source: Path, *, force: bool = False) -> Manifest:
             with engine.begin() as connection:
                 _without_limits(connection)
                 _check_target(connection, manifest, source, force)
+                before = known(connection)
                 _emptied(connection)
                 db.upgrade(connection, manifest.schema_revision)
                 for table in _tables(connection):
                     if table.name in manifest.tables:
                         _filled(connection, table, archive)
                 db.upgrade(connection, "head")
+                reapplied = reapply(connection, before)
                 _marked(connection)
         finally:
             engine.dispose()
     db.sync_names(url)
-    return manifest
+    return manifest, reapplied
 
 
 DAMAGE = (

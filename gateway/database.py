@@ -86,6 +86,14 @@ outbox = sa.Table(
     sa.Column("payload", sa.Text, nullable=False),
 )
 
+placed = sa.Table(
+    "placed",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True),  # the path of an output that waits to be delivered and archived
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Index("placed_by_job", "job"),
+)
+
 task = sa.Table(
     "task",
     metadata,

@@ -149,4 +149,8 @@ def _place(source: Path, target: Path) -> None:
         raise
     except OSError:  # a file system without hard links: claim the name, then take it
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        os.replace(source, target)
+        try:
+            os.replace(source, target)
+        except OSError:
+            target.unlink()  # the name alone is no output
+            raise

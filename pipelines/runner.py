@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -18,23 +18,19 @@ from contracts import meters, web
 from contracts.desk import LONGEST_AWAY, Desk, pause_after
 from contracts.disk import bare_name, inside
 from contracts.errors import AppError, BadRequest
-from contracts.events import Fact, InputDamaged, JobWaits, PipelineReported, PipelineStarted, StepFailed
-from contracts.models import Job, OutputFile, PipelineInfo, State, Trouble
+from contracts.events import Fact, PipelineStarted
+from contracts.models import Job, PipelineInfo, State
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
 from pipelines.delivery import discard, scratch_of
 from pipelines.registry import Installed
+from pipelines.reports import BY, fact_of
 from pipelines.workers import Closed, Limits, Outcome, RunRequest, Status, Workers
 
 log = logging.getLogger(__name__)
-BY = "pipeline-runner"
-LONGEST_TURN = 600.0
-"""Seconds for which a job that took its worker long lets others go first, at most; less than ``rules.FARTHEST``."""
 REGISTER_SECONDS = 30.0
-FULL_PAUSE = 5 * 10**9
-"""ns for which a job is left alone whose run found a disk full."""
 
 
 class Registrar(Protocol):
@@ -75,9 +71,14 @@ class Runner:
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
         self._worker, self._lease, self._drain = worker, lease_seconds, drain_seconds
+        self._late = False
         self._limits, self._own_limits = limits, own_limits or {}
         # One more than can run for each process: it must not stand idle while a result is reported.
-        self._desk = Desk("pipelines", self._claim, self.work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
+        self._most_again = size - 1 if size > 1 else None
+        self._again: set[tuple[str, int]] = set()
+        """Runs in hand of jobs that a run has put off before. They never take all processes: should they hang until
+        their time is over once more, others go on meanwhile."""
+        self._desk = Desk("pipelines", self._claim, self._work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
         self.desks = (self._desk, *([room] if room else ()))
         self._seconds = meters.histogram(
             "cytobus_pipeline_seconds", "Time of pipelines, by what came of it (s)", ["pipeline", "outcome"]
@@ -117,6 +118,7 @@ class Runner:
 
     async def _close_later(self) -> None:
         await asyncio.sleep(self._drain)
+        self._late = True
         await self._workers.close()
 
     async def _give_back(self, tries: int = 1_000_000) -> None:
@@ -134,8 +136,10 @@ class Runner:
     async def _be_present(self) -> None:
         """Say again and again which pipelines are alive here."""
         while True:
-            with suppress(AppError):
+            try:
                 await self._registrar.register(self._worker, self.described())
+            except Exception as error:  # whatever it is, the next time may do
+                log.info("the task launcher does not hear which pipelines are alive here: %s", error)
             await asyncio.sleep(REGISTER_SECONDS)
 
     def described(self) -> list[dict[str, Any]]:
@@ -158,7 +162,16 @@ class Runner:
 
     async def _claim(self, free: int) -> Sequence[Job]:
         await check_room(self._room, self._jobs, JobQuery(states=(State.RUNNING,)), BY)
-        return await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease)
+        again = None if self._most_again is None else max(0, self._most_again - len(self._again))
+        jobs = await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease, again)
+        self._again |= {_run_of(job) for job in jobs if job.not_before}
+        return jobs
+
+    async def _work_on(self, job: Job) -> None:
+        try:
+            await self.work_on(job)
+        finally:
+            self._again.discard(_run_of(job))
 
     async def work_on(self, job: Job) -> None:
         """Run one claimed job and report it."""
@@ -166,7 +179,8 @@ class Runner:
         try:
             request = self._request(job)
         except (BadRequest, ValueError) as error:
-            await self._tell(self._fact_of(job, Outcome(Status.BAD_INPUT, reason=str(error)[:500])))
+            with suppress(Closed):
+                await self._tell(self._fact_of(job, Outcome(Status.BAD_INPUT, reason=str(error)[:500])))
             return
         run = asyncio.create_task(self._workers.run(request))
         alive = asyncio.create_task(self._keep_lease(job, run))
@@ -218,7 +232,7 @@ class Runner:
             fact = PipelineStarted(job_id=job.id, by=BY, worker=self._worker, lease_until=until, seconds=self._lease)
             try:
                 (verdict,) = await self._jobs.report([fact])
-            except AppError as error:
+            except Exception as error:  # whatever it is, the job still runs, and the next time may do
                 log.warning("the lease of job %s could not be prolonged: %s", job.id, error)
                 continue
             if verdict.error or verdict.job is None or verdict.job.state is not State.RUNNING:
@@ -227,51 +241,12 @@ class Runner:
                 return
 
     def _fact_of(self, job: Job, outcome: Outcome) -> Fact:
-        details = job.pipeline_details
-        if outcome.status in (Status.DONE, Status.BAD_INPUT):
-            done = outcome.status is Status.DONE
-            return PipelineReported(
-                job_id=job.id,
-                by=BY,
-                task_id=details.task_id,
-                status="PipelineComplete" if done else "PipelineFailed",
-                qc_flags=outcome.qc_flags,
-                results=outcome.results,
-                outputs=_listed(outcome) or None,
-                reason=outcome.reason,
-                worker=self._worker,
-                attempt=job.attempts,
-            )
-        if outcome.status is Status.DAMAGED:
-            log.warning("job %s: %s", job.id, outcome.reason)
-            return InputDamaged(job_id=job.id, by=BY, reason=outcome.reason, worker=self._worker, attempt=job.attempts)
-        log.warning("job %s: %s", job.id, outcome.reason)
-        if outcome.status is Status.NO_ROOM:
-            return JobWaits(
-                job_id=job.id,
-                by=BY,
-                state=State.RUNNING,
-                reason=f"waits for room on the disk of {details.output_folder}",
-                until=self._clock() + FULL_PAUSE,
-                worker=self._worker,
-                attempt=job.attempts,
-            )
-        # A run that took its worker long is not repeated at once: the others come first, longer each time.
-        pause = pause_after(job.failures, first=0.5, chance=random.random())
-        pause += min(outcome.seconds * (job.failures + 1), LONGEST_TURN)
-        return StepFailed(
-            job_id=job.id,
-            by=BY,
-            state=State.RUNNING,
-            trouble=Trouble.PIPELINE,
-            reason=outcome.reason or str(outcome.status),
-            retry_at=self._clock() + int(pause * 1e9),
-            worker=self._worker,
-            tries=self._limits_of(job).attempts,
-        )
+        tries, chance = self._limits_of(job).attempts, random.random()
+        return fact_of(job, outcome, worker=self._worker, tries=tries, now=self._clock(), chance=chance)
 
     async def _tell(self, fact: Fact) -> None:
-        """Report until it is taken: the work is done and must not be lost for a repository's restart."""
+        """Report until it is taken: the work is done and must not be lost for a repository's restart. Raises ``Closed``
+        when the runner has to end before."""
         failures = 0
         while True:
             try:
@@ -282,6 +257,8 @@ class Runner:
             except AppError as error:
                 if not error.retry:
                     raise
+                if self._late:
+                    raise Closed("the runner is stopped, and the job repository does not answer") from error
                 failures += 1
                 await asyncio.sleep(pause_after(failures, longest=LONGEST_AWAY, chance=random.random()))
 
@@ -307,18 +284,9 @@ class Runner:
         )
 
 
-def _listed(outcome: Outcome) -> tuple[OutputFile, ...]:
-    return tuple(
-        OutputFile(
-            dir_name=str(outcome.folder),
-            name=output.name,
-            extension=PurePosixPath(output.name).suffix,
-            sha256=output.sha256,
-            size=output.size,
-        )
-        for output in outcome.outputs
-    )
-
-
 def _name_of(job: Job) -> str:
     return job.id
+
+
+def _run_of(job: Job) -> tuple[str, int]:
+    return job.id, job.attempts

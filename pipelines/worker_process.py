@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from pipelines.execution import Outcome, RunRequest, execute, pipeline
 
@@ -34,6 +35,7 @@ class Setup:
 def serve(connection: "Connection[Outcome | str, RunRequest]", setup: Setup) -> None:
     """Answer requests, one at a time, until the other end is closed."""
     _live_and_die_with_the_parent()
+    _stand_alone(connection)
     os.environ.update(setup.environment)
     _limit_memory(setup.memory_bytes)
     for plugin in setup.preload:
@@ -65,6 +67,23 @@ def _live_and_die_with_the_parent() -> None:
     threading.Thread(target=_follow, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
     if sys.platform == "linux":  # also works while a library keeps the interpreter's lock
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _stand_alone(connection: "Connection[Outcome | str, RunRequest]") -> None:
+    """Programs that a plug-in calls do not hold the pipe open when the process ends, and ``end`` finds them."""
+    if sys.platform == "win32":
+        return  # handles are not inherited there
+    os.set_inheritable(connection.fileno(), False)
+    os.setpgrp()
+
+
+def end(process: BaseProcess) -> None:
+    """End a worker process at once, and with it the programs that it has called and still waits for."""
+    if sys.platform != "win32" and process.pid is not None and process.is_alive():
+        # A moment after its start it has no group yet, and has called nothing.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def _follow(sentinel: int) -> None:

@@ -15,7 +15,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from pipelines.delivery import Output, abandon
 from pipelines.execution import Limits, Outcome, RunRequest, Status
-from pipelines.worker_process import Setup, serve
+from pipelines.worker_process import Setup, end, serve
 
 __all__ = ["Closed", "Limits", "Outcome", "Output", "RunRequest", "Status", "Workers", "one_thread"]
 
@@ -85,7 +85,8 @@ class Workers:
         try:
             outcome = await asyncio.shield(exchange)
         except asyncio.CancelledError:
-            slot.kill(Status.CRASHED)
+            if not exchange.done():  # else the process is another job's by now
+                slot.kill(Status.CRASHED)
             raise
         if self._closed and outcome.status is Status.CRASHED:
             raise Closed("the workers were stopped while the job was running")
@@ -185,7 +186,7 @@ class _Slot:
         """End the process at once, and say as what this is to count."""
         self._fate = fate
         if self._process is not None:
-            self._process.kill()
+            end(self._process)
 
     def healthy(self) -> bool:
         return self._fate is None and self._process is not None and self._process.is_alive()

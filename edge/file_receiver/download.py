@@ -42,7 +42,7 @@ async def fetch(
             return await _Pulling(client, url, part, sha256, size, chunk).run()
         except Damaged:
             await asyncio.to_thread(part.unlink, missing_ok=True)
-            return await _again(_Pulling(client, url, part, sha256, size, chunk))
+            return await _again(_Pulling(client, url, part, sha256, size, chunk, doubtful=True))
     except OSError as error:
         raise Unavailable(f"cannot write {part}: {error.strerror or error}") from error
 
@@ -59,8 +59,18 @@ class _Pulling:
     """One run through a file: how far the part is, and which content it is of."""
 
     def __init__(
-        self, client: httpx.AsyncClient, url: str, part: Path, sha256: str, size: int | None, chunk: int
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        part: Path,
+        sha256: str,
+        size: int | None,
+        chunk: int,
+        *,
+        doubtful: bool = False,
     ) -> None:
+        """``doubtful``: the server is to look first whether it has what it has announced."""
+        self._doubtful = doubtful
         self._client, self._url, self.part = client, url, part
         self._sha256, self._size = sha256, size
         self._most, self._chunk = chunk, chunk
@@ -113,6 +123,8 @@ class _Pulling:
         }
         if self._etag:
             headers["If-Range"] = self._etag
+        elif self._doubtful:
+            headers["Want-Repr-Digest"] = "sha-256=10"
         async with self._client.stream("GET", self._url, headers=headers) as response:
             await self._take(response)
         # In process the body is in memory, in a cycle of references that else lives until the next collection.

@@ -31,15 +31,11 @@ from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.body import finished, received
 from gateway.file_receiver.plain import PlainCalls
 from gateway.file_receiver.store import Part, Store, Upload
+from gateway.file_receiver.uploads import Uploads, let_go
 from gateway.file_receiver.writing import Appending, Arriving
 
 log = logging.getLogger(__name__)
 FILES = "/api/v1/files"
-MOST_IN_MEMORY = 1024
-CLAIM = 60.0
-"""Seconds for which room is kept for an upload that nobody goes on with."""
-BREATHER = 5.0
-"""Seconds for which a question about an upload waits while another request writes to it."""
 
 
 class FileReceiver:
@@ -65,7 +61,7 @@ class FileReceiver:
         self._admission = admission or Admission()
         self._jobs, self._store, self._hostname = jobs, Store(folder), hostname
         self._days, self._patience = days, patience
-        self._parts: dict[str, Part] = {}
+        self._uploads = Uploads(self._store)
         self._one_at_a_time = asyncio.Lock()
         self._bytes = meters.counter("cytobus_received_bytes", "Bytes of images received whole")
         self._files = meters.counter("cytobus_received_files", "Images received whole")
@@ -103,11 +99,8 @@ class FileReceiver:
 
     async def _sweep(self, stop: asyncio.Event) -> None:
         while True:
-            busy = {name for name, part in self._parts.items() if part.busy}
             try:
-                gone = await asyncio.to_thread(self._store.expire, time.time() - self._days * 86400, busy)
-                if gone:
-                    self._parts = {name: part for name, part in self._parts.items() if part.busy}
+                if gone := await self._uploads.expire(time.time() - self._days * 86400):
                     log.info("%s: removed %d unfinished uploads that nobody went on with", self.name, gone)
             except AppError as error:
                 log.warning("%s: cannot remove expired uploads: %s", self.name, error)
@@ -153,9 +146,9 @@ class FileReceiver:
         upload = _upload(creation, job)
         location = {"Location": f"{FILES}/{upload.id}"}
         if not rules.awaited(job):
-            await self._clear(upload)
+            await self._uploads.clear(upload)
             return Response(status_code=201, headers={**location, "Upload-Offset": str(upload.length)})
-        async with self._held(upload.id, upload) as part:
+        async with self._uploads.held(upload.id, upload) as part:
             if part.offset == 0 and not part.full:
                 await self._admit(job, upload.length, part)
                 if creation.body != upload.length or upload.length > transfer.CHUNK:
@@ -167,18 +160,18 @@ class FileReceiver:
 
     async def _head(self, request: Request) -> Response:
         name = request.path_params["upload"]
-        known = self._parts.get(name)
-        if known is not None and known.busy and not await _let_go(known):
+        known = self._uploads.taken(name)
+        if known is not None and not await let_go(known):
             confine(request, known.upload.host, f"upload {name}")
             return Response(headers=self._progress(known))
-        async with self._held(name) as part:
+        async with self._uploads.held(name) as part:
             confine(request, part.upload.host, f"upload {name}")
             # A sender takes a full offset for "delivered", so it must be.
             await self._deliver(part)
             return Response(headers=self._progress(part))
 
     async def _patch(self, request: Request) -> Response:
-        async with self._held(request.path_params["upload"]) as part:
+        async with self._uploads.held(request.path_params["upload"]) as part:
             confine(request, part.upload.host, "this upload")
             patch = transfer.judge_patch(request.headers, part.offset, part.upload.length)
             if not part.full:
@@ -194,16 +187,16 @@ class FileReceiver:
         except Unavailable:
             return  # the bytes can come while the repository is away
         except NotFound:
-            await self._forget(part)
+            await self._uploads.forget(part)
             raise
         if job.state is State.CANCELLED:
-            await self._forget(part)
+            await self._uploads.forget(part)
             raise NotFound(f"upload {part.upload.id} is gone: {job.reason}")
 
     async def _delete(self, request: Request) -> Response:
-        async with self._held(request.path_params["upload"]) as part:
+        async with self._uploads.held(request.path_params["upload"]) as part:
             confine(request, part.upload.host, "this upload")
-            await self._forget(part)
+            await self._uploads.forget(part)
             return Response(status_code=204)
 
     def _progress(self, part: Part) -> dict[str, str]:
@@ -218,48 +211,17 @@ class FileReceiver:
             raise BadRequest("Upload-Metadata must name the job: jobid")
         return await self._jobs.get(rules.unicode_name(job_id))
 
-    @asynccontextmanager
-    async def _held(self, name: str, upload: Upload | None = None) -> AsyncIterator[Part]:
-        """The upload for one request alone. Raises ``Busy`` while another has it, ``NotFound``."""
-        part = self._parts.get(name)
-        if part is None:
-            loaded = await asyncio.to_thread(self._store.load, bare_name(name), upload)
-            part = self._parts.setdefault(name, loaded)
-        if part.busy:
-            raise transfer.Busy(f"another request is writing to upload {name}")
-        part.free.clear()
-        try:
-            yield part
-        finally:
-            part.free.set()
-            part.seen = time.monotonic()
-            if not part.noted and part.placed is None:
-                self._parts.pop(name, None)
-            self._make_room()
-
-    def _make_room(self) -> None:
-        """Forget the oldest parts beyond the bound; the disk remembers them."""
-        spare = len(self._parts) - MOST_IN_MEMORY
-        for name in [name for name, part in self._parts.items() if not part.busy][: max(0, spare)]:
-            del self._parts[name]
-
     async def _admit(self, job: Job, length: int, part: Part | None = None) -> None:
         """Refuse what there is no room for now, and say in the job what it waits for."""
         try:
             async with self._one_at_a_time:
-                await self._admission.begin(length, self._promised())
+                await self._admission.begin(length, self._uploads.promised())
                 if part is not None:
                     part.admitted = True
         except Unavailable as error:
             if error.waits:
                 await say_waiting(self._jobs, (job,), self.name, error.waits)
             raise
-
-    def _promised(self) -> int:
-        """Bytes that uploads under way still need; one that nobody goes on with soon loses its claim."""
-        now = time.monotonic()
-        under_way = (part for part in self._parts.values() if part.admitted and (part.busy or now - part.seen < CLAIM))
-        return sum(part.upload.length - part.offset for part in under_way)
 
     async def _append(self, request: Request, part: Part, checksum: transfer.Checksum | None) -> None:
         room = part.upload.length - part.offset
@@ -282,7 +244,7 @@ class FileReceiver:
             upload = Upload(
                 job.id, bare_name(job.input_file.name), folder, arriving.sha256, arriving.size, job.origin_host
             )
-            async with self._held(upload.id, upload) as part:
+            async with self._uploads.held(upload.id, upload) as part:
                 if not part.full or upload.length == 0:
                     await finished(asyncio.to_thread(arriving.become, part))
                 await self._deliver(part)
@@ -316,33 +278,13 @@ class FileReceiver:
         if verdict.status < 400:
             if verdict.job is not None and rules.came_in_vain(verdict.job):
                 await asyncio.to_thread(target.unlink, missing_ok=True)
-            await self._forget(part)
+            await self._uploads.forget(part)
             return
         refusal = error_of(verdict.status, verdict.error)
         if not refusal.retry:
             await asyncio.to_thread(target.unlink, missing_ok=True)
-            await self._forget(part)
+            await self._uploads.forget(part)
         raise refusal
-
-    async def _clear(self, upload: Upload) -> None:
-        """Remove what is left of a delivered upload: a crash may have come after the fact and before the removal."""
-        part = self._parts.get(upload.id) or Part(upload, self._store.parts / upload.id, noted=True)
-        if not part.busy:
-            with contextlib.suppress(AppError):  # it expires
-                await self._forget(part)
-
-    async def _forget(self, part: Part) -> None:
-        await asyncio.to_thread(self._store.remove, part)
-        self._parts.pop(part.upload.id, None)
-
-
-async def _let_go(part: Part) -> bool:
-    """Whether the part is free, now or soon. After a cut the sender asks sooner than the broken request has ended: with
-    an answer on the spot it would send the next chunk in vain."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(BREATHER):
-            await part.free.wait()
-    return not part.busy
 
 
 def _upload(creation: transfer.Creation, job: Job) -> Upload:

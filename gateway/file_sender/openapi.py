@@ -39,6 +39,12 @@ RANGE = (
     Parameter("Range", words(), "One range of bytes (RFC 9110).", place="header"),
     Parameter("If-Range", words(), "An ETag: where the file has another, all of it is sent.", place="header"),
     Parameter("Want-Content-Digest", words(), "Content-Digest is wanted for a short range.", place="header"),
+    Parameter(
+        "Want-Repr-Digest",
+        words(),
+        "An output that waits to be fetched is read and compared first: 409 where it is damaged, and it is made again.",
+        place="header",
+    ),
 )
 
 
@@ -52,6 +58,7 @@ def operations() -> Operations:
             {
                 200: Answer("The whole file.", content, FILE),
                 206: Answer("The range asked for.", content, {**FILE, **PART}),
+                409: error("The job is cancelled, or the output damaged; that one is made again."),
                 416: Answer("No byte lies in the range.", content, {**FILE, **PART}),
                 **NO_JOB,
                 **UNREADABLE,

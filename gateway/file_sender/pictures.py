@@ -11,10 +11,11 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import web
 from contracts.disk import is_file
-from contracts.errors import BadRequest, Gone, NotFound, Rejected
+from contracts.errors import BadRequest, NotFound, Rejected
 from contracts.models import Job
 from gateway.file_sender.painter import Painter
-from gateway.files import GatewayFiles, archived_path, output_path
+from gateway.file_sender.places import check_kept, place_of
+from gateway.files import GatewayFiles, archived_path
 
 T = TypeVar("T")
 MOST = {"level": 24, "x": 2**20, "y": 2**20, "size": 1024, "channel": 63, "side": 1024}
@@ -87,20 +88,10 @@ class Pictures:
             outputs = job.pipeline_details.output_files or ()
             if not (place.isascii() and place.isdigit() and len(place) < 5 and int(place) < len(outputs)):
                 raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no {place[:40]!r}")
-            output = outputs[int(place)]
-            archive = self._files.archive
-            path = archived_path(output, archive) if output.archive_name else output_path(output, (self._files.root,))
+            path = place_of(job, outputs[int(place)], self._files)
         if not is_file(path):
             raise NotFound(f"{path.name} of job {job.id} is not in {path.parent}")
         return path
-
-
-def check_kept(job: Job) -> None:
-    """Raises ``Gone`` where retention has removed a job's files."""
-    if job.files:
-        raise Gone(
-            f"the files of job {job.id} were removed by retention (gateway.retention); what the job says of them stays"
-        )
 
 
 def _png(content: bytes) -> Response:

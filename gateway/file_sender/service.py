@@ -15,20 +15,21 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, is_file, make_folder, no_room, place, room_at
+from contracts.disk import bare_name, is_file, make_folder, no_room, place, room_at, sha256_of
 from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailable
-from contracts.events import Fact, JobWaits, OutputsArchived, PreviewsMade, StepFailed, jobs_in
+from contracts.events import Fact, JobWaits, OutputDamaged, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
 from contracts.guard import confine
-from contracts.models import Job, Owner, State, Trouble
+from contracts.models import Job, OutputFile, Owner, State, Trouble
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
 from gateway.file_sender.painter import Painter
-from gateway.file_sender.pictures import Pictures, check_kept
+from gateway.file_sender.pictures import Pictures
+from gateway.file_sender.places import check_kept, place_of
 from gateway.file_sender.rules import reject_folder
 from gateway.file_sender.serving import file_response
-from gateway.files import GatewayFiles, archived_path, output_path
+from gateway.files import GatewayFiles, archived_path
 from gateway.retention.rules import Keep
 from gateway.retention.sweep import Retention
 
@@ -162,12 +163,28 @@ class FileSender:
             raise NotFound(f"job {job.id} has {len(outputs)} output files; there is no number {place_}")
         output = outputs[place_]
         check_kept(job)
-        archive = self._files.archive
-        path = archived_path(output, archive) if output.archive_name else output_path(output, (self._files.root,))
+        path = place_of(job, output, self._files)
         if not is_file(path):
             raise NotFound(f"output {output.name!r} of job {job.id} is no longer in {path.parent}")
+        if "want-repr-digest" in request.headers and job.state is State.DELIVERING:
+            await self._check(job, output, path)
         self._served.inc(max(0, output.size or 0))
         return await file_response(request, path, output.sha256)
+
+    async def _check(self, job: Job, output: OutputFile, path: Path) -> None:
+        """Somebody has got something else than was announced. Raises ``Conflict`` when that is what lies here, and has
+        it made again."""
+        try:
+            found = await asyncio.to_thread(sha256_of, path)
+        except OSError as error:
+            raise Unavailable(f"cannot read {path}: {error.strerror or error}") from error
+        if output.sha256 in ("", found):
+            return
+        reason = f"the output {output.name} is no longer what its pipeline made; it is made again"
+        log.warning("job %s: %s", job.id, reason)
+        damage = OutputDamaged(job_id=job.id, by=Owner.FILE_SENDER_GATEWAY, reason=reason, attempt=job.attempts)
+        await self._jobs.report([damage])
+        raise Conflict(f"job {job.id}: {reason}")
 
     async def on_data_to_handle(self, request: Request) -> Response:
         """Old launchers hand jobs over here; ours waits for them in the repository, so this only looks."""

@@ -15,11 +15,14 @@ from gateway.identity.store import IdentityStore
 SHORTEST, LONGEST = 10, 1000
 """Characters of a password."""
 FREE_TRIES = 5
-"""Wrong passwords before the next one has to wait."""
+"""Wrong passwords of an address before the next one has to wait."""
 LONGEST_WAIT = 300.0
 """Seconds."""
-REMEMBERED = 10_000
-"""Names and addresses of which wrong tries are counted."""
+NAME_TRIES, NAME_WAIT = 50, 30.0
+"""The same of all addresses together for one name: more, and shorter (s), for they may be anybody's. Nobody waits so
+at an address from which that user has come in before."""
+REMEMBERED = 30_000
+"""Names and addresses of which wrong tries are counted, or right ones remembered."""
 HASHER = PasswordHasher()
 NOBODYS = HASHER.hash("nobody's password")
 
@@ -47,10 +50,10 @@ class Tries:
     until: float = 0.0
 
 
-def after_wrong(tries: Tries, now: float) -> Tries:
+def after_wrong(tries: Tries, now: float, free: int = FREE_TRIES, longest: float = LONGEST_WAIT) -> Tries:
     """The pause doubles with each wrong try beyond the free ones."""
     wrong = tries.wrong + 1
-    pause = min(LONGEST_WAIT, 2.0 ** min(wrong - FREE_TRIES, 60)) if wrong >= FREE_TRIES else 0.0
+    pause = min(longest, 2.0 ** min(wrong - free, 60)) if wrong >= free else 0.0
     return Tries(wrong, now + pause)
 
 
@@ -59,12 +62,14 @@ class PasswordLogins:
 
     def __init__(self, store: IdentityStore, now: Callable[[], float] = time.monotonic) -> None:
         self._store, self._now = store, now
-        self._tries: dict[str, Tries] = {}
+        self._tries: dict[tuple[str, str], Tries] = {}
+        self._came_from: dict[tuple[str, str], None] = {}
         self._few = asyncio.Semaphore(2)
 
     async def log_in(self, name: str, password: str, address: str) -> Identity | None:
-        """Who it is. Raises ``Throttled`` after many wrong passwords for a name, or from an address."""
-        keys = (f"name {name[:200]}", f"address {address}")
+        """Who it is. Raises ``Throttled`` after wrong passwords from an address, or very many for a name."""
+        name = name[:200]
+        keys = ((name, address), ("", address), (name, ""))  # of an address also by name: its own user may come in
         self._check_wait(keys)
         known = await self._store.account(name)
         async with self._few:
@@ -74,12 +79,17 @@ class PasswordLogins:
             for key in keys:
                 tries = self._tries.pop(key, Tries())
                 if not good:
-                    self._tries[key] = after_wrong(tries, self._now())
-        while len(self._tries) > REMEMBERED:
-            self._tries.pop(next(iter(self._tries)))
+                    self._tries[key] = after_wrong(tries, self._now(), *(() if key[1] else (NAME_TRIES, NAME_WAIT)))
+            if good:
+                self._came_from.pop((name, address), None)
+                self._came_from[name, address] = None
+        for kept in (self._tries, self._came_from):
+            while len(kept) > REMEMBERED:
+                kept.pop(next(iter(kept)))
         return Identity(known.name, known.role) if known is not None and good else None
 
-    def _check_wait(self, keys: tuple[str, ...]) -> None:
+    def _check_wait(self, keys: tuple[tuple[str, str], ...]) -> None:
+        keys = keys[:2] if keys[0] in self._came_from else keys
         wait = max(self._tries.get(key, Tries()).until for key in keys) - self._now()
         if wait > 0:
             error = Throttled(f"too many wrong passwords: try again in {wait:.0f} s")

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +20,7 @@ from contracts.guard import COOKIE, Entry, address_of, identity_of, session_in
 from contracts.identity import PEOPLE, SESSION, USER, Identity, Role, session_check
 from contracts.openapi import Operations
 from gateway.asked import Body, read
+from gateway.identity.keeping import AuditKeeping
 from gateway.identity.passwords import PasswordLogins, hashed
 from gateway.identity.store import SESSION_DAYS, IdentityStore
 
@@ -92,7 +95,10 @@ class IdentityRoutes:
         authority: Path | None = None,
         secure: bool = False,
         openid: "OpenIdLogins | None" = None,
+        keeping: AuditKeeping | None = None,
     ) -> None:
+        """``keeping`` shortens the audit; without it all is kept."""
+        self._keeping = keeping
         self._store, self._logins, self._secret = store, logins, secret
         self._authority, self._secure, self._openid = authority, secure, openid
 
@@ -121,6 +127,12 @@ class IdentityRoutes:
             ("/audit", self.on_record, "POST"),
         ]
         return [Route(f"/api/v1{path}", answer, methods=[verb]) for path, answer, verb in table]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The audit is kept short while the context is open."""
+        async with self._keeping.running() if self._keeping else nullcontext():
+            yield
 
     def operations(self) -> Operations:
         """Its routes, described."""

@@ -1,6 +1,6 @@
 """Users, words, enrolments and the audit in SQL. No password and no word is kept as it is said."""
 
-from dataclasses import dataclass
+import itertools
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +9,16 @@ from contracts.errors import Conflict, Forbidden, NotFound
 from contracts.guard import Entry
 from contracts.identity import EDGE, PEOPLE, SESSION, USER, WORDS, Identity, Role, digest_of, new_word
 from contracts.ports import Clock
+from gateway.identity.accounts import (
+    Account,
+    end_sessions,
+    end_words,
+    keep_an_admin,
+    named_by,
+    note_gone,
+    one_at_a_time,
+    remove,
+)
 from gateway.identity.tables import account, audit, enrolment, word
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -18,18 +28,7 @@ SESSION_DAYS, IDLE_DAYS = 7, 0.5
 """A session ends after so long; or when it was not used for so long."""
 NOTE_USE = 60 * 10**9
 """ns; that a word is used is written down at most so often."""
-USERS_LOCK = 0x6379746F627573
-"""The key of PostgreSQL's advisory lock for changes of users."""
 KINDS = {EDGE: "edge", USER: "user", SESSION: "session"}
-
-
-@dataclass(frozen=True)
-class Account:
-    """Somebody with a name, a role, and the hash of a password (empty: logs in elsewhere)."""
-
-    name: str
-    role: Role
-    password: str
 
 
 class IdentityStore:
@@ -73,6 +72,18 @@ class IdentityStore:
         query = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
         query = query.where(audit.c.seq < before) if before is not None else query
         return [dict(row._mapping) for row in await self._reader.run(lambda tx: tx.execute(query).all())]  # noqa: SLF001
+
+    async def forget_audit(self, before: int, most: int = 1000) -> int:
+        """Remove the oldest lines of the audit, of those from before a time (ns), so many at most; how many."""
+
+        def work(tx: sa.Connection) -> int:
+            oldest = tx.execute(sa.select(audit.c.seq, audit.c.at).order_by(audit.c.seq).limit(most)).all()
+            old = [row.seq for row in itertools.takewhile(lambda row: row.at < before, oldest)]
+            if old:
+                tx.execute(audit.delete().where(audit.c.seq <= old[-1]))
+            return len(old)
+
+        return await self._writer.run(work)
 
     # --- words
 
@@ -118,7 +129,8 @@ class IdentityStore:
     # --- instruments come in
 
     async def invite(self, name: str, code: str, seconds: float) -> None:
-        """A code by which an instrument of that name may come in, once, within so many seconds."""
+        """A code by which an instrument of that name may come in, once, within so many seconds. Earlier ones of that
+        name that nobody has used are good no more, nor is a word that came of one and was never used."""
         now = self._clock()
         row = {
             "digest": digest_of(code),
@@ -127,7 +139,14 @@ class IdentityStore:
             "expires": now + int(seconds * 1e9),
             "redeemed": "",
         }
-        await self._writer.run(lambda tx: tx.execute(enrolment.insert(), [row]))
+
+        def work(tx: sa.Connection) -> None:
+            tx.execute(enrolment.delete().where(enrolment.c.name == name, enrolment.c.redeemed == ""))
+            idle = (word.c.kind == "edge") & (word.c.name == name) & (word.c.used == 0) & (word.c.replaces == "")
+            tx.execute(word.update().where(idle, word.c.revoked == 0).values(revoked=now))
+            tx.execute(enrolment.insert(), [row])
+
+        await self._writer.run(work)
 
     async def redeem(self, code: str, digest: str) -> str:
         """The instrument's name; from now on the word with this digest is its. Asking again with the same digest
@@ -138,13 +157,14 @@ class IdentityStore:
             here = enrolment.c.digest == digest_of(code)
             row = tx.execute(sa.select(enrolment).where(here).with_for_update()).first()
             if row is not None and row.redeemed == digest:
+                _check_good(tx, digest)
                 return str(row.name)
             if row is None or row.redeemed or row.expires <= now:
                 raise Forbidden("this code is not good (any more): ask an administrator for a new one (cytobus invite)")
             if tx.execute(sa.select(word.c.digest).where(word.c.digest == digest)).first() is not None:
                 raise Forbidden("this word is somebody's already: make a new one; the code is good still")
             tx.execute(enrolment.update().where(here).values(redeemed=digest))
-            tx.execute(word.insert(), [_word(digest, "edge", row.name, now, 0)])
+            tx.execute(word.insert(), [_word(digest, "edge", row.name, now, 0) | {"used": 0}])
             return str(row.name)
 
         return await self._writer.run(work)
@@ -178,14 +198,15 @@ class IdentityStore:
                 raise Conflict(
                     f"{name} is {whose} already: an administrator can remove that one (cytobus users remove {name})"
                 )
-            for former in _named_by(tx, subject) - {name}:
-                _remove(tx, former, now)
+            for former in named_by(tx, subject) - {name}:
+                remove(tx, former, now)
             if row is None:
                 fresh = {"name": name, "role": str(role), "password": "", "created": now, "subject": subject}
                 tx.execute(account.insert(), [fresh])
+                note_gone(tx, name, "")
             elif row.role != role:
                 tx.execute(account.update().where(account.c.name == name).values(role=str(role)))
-                _end_sessions(tx, name, now)
+                end_sessions(tx, name, now)
 
         await self._writer.run(work)
 
@@ -194,8 +215,8 @@ class IdentityStore:
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
-            for name in _named_by(tx, subject):
-                _end_words(tx, name, now)
+            for name in named_by(tx, subject):
+                end_words(tx, name, now)
 
         await self._writer.run(work)
 
@@ -234,20 +255,21 @@ class IdentityStore:
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
-            _one_at_a_time(tx)
+            one_at_a_time(tx)
             here = account.c.name == name
             row = tx.execute(sa.select(account).where(here).with_for_update()).first()
             if row is None:
                 fresh = {"name": name, "role": str(role), "password": password or "", "created": now}
                 tx.execute(account.insert(), [fresh])
+                note_gone(tx, name, "")
                 return
             if new:
                 raise Conflict(f"there is a user {name} already")
             if row.role == Role.ADMIN and role is not Role.ADMIN:
-                _keep_an_admin(tx, name)
+                keep_an_admin(tx, name)
             changes = {"role": str(role)} | ({"password": password} if password is not None else {})
             tx.execute(account.update().where(here).values(**changes))
-            _end_sessions(tx, name, now)
+            end_sessions(tx, name, now)
 
         await self._writer.run(work)
 
@@ -259,7 +281,7 @@ class IdentityStore:
         def work(tx: sa.Connection) -> None:
             if not tx.execute(account.update().where(account.c.name == name).values(password=password)).rowcount:
                 raise NotFound(f"there is no user {name}")
-            _end_sessions(tx, name, now)
+            end_sessions(tx, name, now)
 
         await self._writer.run(work)
 
@@ -268,13 +290,13 @@ class IdentityStore:
         now = self._clock()
 
         def work(tx: sa.Connection) -> None:
-            _one_at_a_time(tx)
+            one_at_a_time(tx)
             row = tx.execute(sa.select(account.c.role).where(account.c.name == name).with_for_update()).first()
             if row is None:
                 raise NotFound(f"there is no user {name}")
             if row.role == Role.ADMIN:
-                _keep_an_admin(tx, name)
-            _remove(tx, name, now)
+                keep_an_admin(tx, name)
+            remove(tx, name, now)
 
         await self._writer.run(work)
 
@@ -283,6 +305,12 @@ def _known(tx: sa.Connection, digest: str) -> Any:
     """A word with the role that its user has now (None for an instrument, or when the user is gone)."""
     both = word.outerjoin(account, account.c.name == word.c.name)
     return tx.execute(sa.select(word, account.c.role).select_from(both).where(word.c.digest == digest)).first()
+
+
+def _check_good(tx: sa.Connection, digest: str) -> None:
+    """Raises ``Forbidden`` for a word that was given once and taken back since."""
+    if tx.execute(sa.select(word.c.revoked).where(word.c.digest == digest)).scalar():
+        raise Forbidden("the word that came of this code was revoked: ask an administrator for a new code")
 
 
 def _note_use(tx: sa.Connection, digest: str, replaces: str, now: int) -> None:
@@ -302,35 +330,3 @@ def _word(digest: str, kind: str, name: str, now: int, lasting: int) -> dict[str
         "revoked": 0,
         "replaces": "",
     }
-
-
-def _one_at_a_time(tx: sa.Connection) -> None:
-    """Until the transaction ends no other gateway changes users: of two administrators, each might else be removed
-    for the other's sake. SQLite has one writer anyway."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(USERS_LOCK)))
-
-
-def _keep_an_admin(tx: sa.Connection, name: str) -> None:
-    others = sa.select(account.c.name).where(account.c.role == Role.ADMIN, account.c.name != name).limit(1)
-    if tx.execute(others).first() is None:
-        raise Conflict(f"{name} is the only administrator: make another one first")
-
-
-def _named_by(tx: sa.Connection, subject: str) -> set[str]:
-    return set(tx.scalars(sa.select(account.c.name).where(account.c.subject == subject)))
-
-
-def _remove(tx: sa.Connection, name: str, now: int) -> None:
-    tx.execute(account.delete().where(account.c.name == name))
-    _end_words(tx, name, now)
-
-
-def _end_words(tx: sa.Connection, name: str, now: int) -> None:
-    mine = word.c.kind.in_(("user", "session")) & (word.c.name == name) & (word.c.revoked == 0)
-    tx.execute(word.update().where(mine).values(revoked=now))
-
-
-def _end_sessions(tx: sa.Connection, name: str, now: int) -> None:
-    mine = (word.c.kind == "session") & (word.c.name == name) & (word.c.revoked == 0)
-    tx.execute(word.update().where(mine).values(revoked=now))

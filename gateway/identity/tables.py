@@ -4,6 +4,9 @@ import sqlalchemy as sa
 
 from gateway.database import BigId, metadata
 
+GONE = "removed user "
+"""How the names of notes begin that tell when a user was removed (ns)."""
+
 account = sa.Table(
     "account",
     metadata,

@@ -1,9 +1,11 @@
 """The queries behind listings of jobs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from contracts.models import State
 from contracts.ports import JobQuery
 from contracts.rules import FARTHEST
 from gateway import database as db
@@ -30,6 +32,16 @@ def listing(query: JobQuery, dialect: str) -> sa.Select[Any]:
 def is_due(now: int) -> sa.ColumnElement[bool]:
     """Jobs whose pause is over, and those whose time was set by a clock that was wrong."""
     return (J.not_before <= now) | (J.not_before > now + FARTHEST)
+
+
+def claimable(pipelines: Sequence[str], now: int, retries: int | None) -> sa.ColumnElement[bool]:
+    """Jobs that wait for a worker of these pipelines; ``retries``: at most so many that a run has put off before."""
+    free = (J.lease_holder == "") | (J.lease_until <= now)
+    mine = (J.state == State.RUNNING) & J.pipeline.in_(pipelines) & is_due(now) & free
+    if retries is None:
+        return mine
+    again = sa.select(J.seq).where(mine, J.not_before > 0).order_by(J.seq).limit(retries)
+    return mine & ((J.not_before == 0) | J.seq.in_(again))
 
 
 def _plain(text: str) -> str:

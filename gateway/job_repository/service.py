@@ -1,9 +1,10 @@
 """The job repository's routes: the contract's job calls, and facts and claims for our own services."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +23,8 @@ from contracts.models import FINAL, ErrorDetails, Job, OutputFile, Owner, State,
 from contracts.models import Model as WireModel
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
-from contracts.rules import is_open, read_back
+from contracts.rules import NEEDS, is_open, read_back
+from gateway.files import check_said
 from gateway.job_repository.changes import Changes
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
@@ -39,6 +41,7 @@ CONFIRM_GRACE = 30.0
 """Seconds after which a pipeline's report counts as final although its second call never came."""
 REVIEWED = {"Verification"}
 """What operators change in jobs by the contract's PUT."""
+REPORTED = NEEDS[PipelineReported]
 OWNERS = frozenset(str(owner) for owner in Owner)
 
 
@@ -52,7 +55,9 @@ class PipelineResult(WireModel):
 
 
 class Beside(Protocol):
-    """Routes of somebody else, and their description."""
+    """Routes of somebody else, their description, and what runs beside them."""
+
+    def running(self) -> AbstractAsyncContextManager[None]: ...
 
     def routes(self) -> list[BaseRoute]: ...
 
@@ -68,6 +73,7 @@ class Claim(BaseModel):
     pipelines: tuple[str, ...] = Field(max_length=MOST)
     limit: int = Field(default=1, ge=1, le=MOST)
     seconds: float = Field(default=60.0, gt=0, le=86_400.0)
+    retries: int | None = Field(default=None, ge=0, le=MOST)
 
 
 class JobRepository:
@@ -90,7 +96,7 @@ class JobRepository:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Announcements leave while the context is open."""
-        async with self._relay.running():
+        async with self._relay.running(), self._beside.running() if self._beside else nullcontext():
             yield
 
     def routes(self) -> list[BaseRoute]:
@@ -142,9 +148,11 @@ class JobRepository:
         """One job. Raises ``NotFound``."""
         return await self._store.get(job_id)
 
-    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+    async def claim(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Job]:
         """Lease launched jobs to a worker."""
-        told = await self._store.claimed(worker, pipelines, limit, seconds)
+        told = await self._store.claimed(worker, pipelines, limit, seconds, retries)
         self._count(told)
         if any(verdict.job is not None and verdict.job.state in FINAL for _, verdict in told):
             self._relay.wake()  # others have nothing to hear of a claim, but that a job was given up
@@ -251,6 +259,8 @@ class JobRepository:
         launch = pipeline_launch(request)
         if launch is not None and not is_open(job, launch):
             raise Forbidden(f"this word was for a launch of job {job_id} that is over")
+        if result.output_files and job.state in REPORTED:
+            await asyncio.to_thread(_check_places, result.output_files, job.pipeline_details.output_folder)
         fact = PipelineReported(
             job_id=job_id,
             by="pipeline",
@@ -283,7 +293,8 @@ class JobRepository:
             claim = Claim.model_validate_json(await web.body_of(request))
         except ValidationError as error:
             raise BadRequest(f"this claim cannot be read: {error}") from None
-        return web.json(await self.claim(claim.worker, claim.pipelines, claim.limit, claim.seconds))
+        found = await self.claim(claim.worker, claim.pipelines, claim.limit, claim.seconds, claim.retries)
+        return web.json(found)
 
     async def on_release(self, request: Request) -> Response:
         return web.json({"Released": await self.release(request.path_params["worker"])})
@@ -299,6 +310,11 @@ class JobRepository:
 
     async def on_counts(self, _request: Request) -> Response:
         return web.json(await self._store.counts(), headers=web.NOT_CACHED)
+
+
+def _check_places(outputs: Iterable[OutputFile], folder: str) -> None:
+    for file in outputs:
+        check_said(file, folder)
 
 
 def _paging(request: Request, page: Page) -> dict[str, str]:

@@ -14,7 +14,8 @@ from contracts.models import FINAL, Files, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
-from gateway.job_repository.listing import is_due, listing
+from gateway.job_repository import placed
+from gateway.job_repository.listing import claimable, listing
 from gateway.reader import Reader
 from gateway.writer import Writer
 
@@ -56,6 +57,7 @@ class JobStore:
             now = self._clock()
             fresh = job.evolve(last_updated=now, created=now)
             self._save(tx, {fresh.id: fresh}, {fresh.id})
+            placed.keep(tx, {}, {fresh.id: fresh})
             self._note(tx, [_line(fresh.id, now, fresh.owner or "client", "created", "", fresh.state, "")])
             self._announce(tx, [], [fresh])
             return fresh.id, True
@@ -72,6 +74,7 @@ class JobStore:
             now = self._clock()
             new = edit(old).evolve(last_updated=max(now, old.last_updated + 1))
             self._save(tx, {job_id: new}, set())
+            placed.keep(tx, {job_id: old}, {job_id: new})
             self._note(tx, [_line(job_id, now, by, what, old.state, new.state, why or new.reason)])
             self._announce(tx, [], [new] if _is_news(old, new) else [])
             return new
@@ -84,21 +87,25 @@ class JobStore:
         def work(tx: sa.Connection) -> None:
             if tx.execute(db.job.delete().where(J.id == job_id)).rowcount == 0:
                 raise NotFound(f"failed to delete job for id {job_id}: job id not found for {job_id}")
+            placed.forget(tx, job_id)
             self._note(tx, [_line(job_id, self._clock(), by, "deleted", "", "", "")])
 
         await self._writer.run(work)
 
-    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+    async def claim(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Job]:
         """Lease waiting jobs of these pipelines, oldest first."""
-        return held_by(worker, await self.claimed(worker, pipelines, limit, seconds))
+        return held_by(worker, await self.claimed(worker, pipelines, limit, seconds, retries))
 
-    async def claimed(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Told]:
+    async def claimed(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Told]:
         """The facts of a claim and what came of each: jobs that were started too often are given up instead."""
 
         def work(tx: sa.Connection) -> list[Told]:
             now = self._clock()
-            free = (J.lease_holder == "") | (J.lease_until <= now)
-            mine = (J.state == State.RUNNING) & J.pipeline.in_(pipelines) & is_due(now) & free
+            mine = claimable(pipelines, now, retries)
             chosen = sa.select(J.id).where(mine).order_by(J.seq).limit(limit).with_for_update(skip_locked=True)
             until = now + int(seconds * 1e9)
             facts: list[Fact] = [
@@ -192,13 +199,14 @@ class JobStore:
 
     def _apply(self, tx: sa.Connection, facts: Sequence[Fact]) -> list[Verdict]:
         before = self._load(tx, {fact.job_id for fact in facts})
-        now = dict(before)
+        now, owners = dict(before), placed.Placed(tx, facts)
         lines: list[dict[str, Any]] = []
         messages: list[dict[str, str]] = []
         verdicts = []
         for fact in facts:
             old = now.get(fact.job_id)
             try:
+                owners.check(old, fact)
                 new = rules.advance(old, fact, at := self._clock())
             except AppError as error:
                 verdicts.append(Verdict(job=old, status=error.status, error=str(error)))
@@ -212,6 +220,7 @@ class JobStore:
             verdicts.append(Verdict(job=new, changed=new is not old))
         changed = {job_id: job for job_id, job in now.items() if job is not before.get(job_id)}
         self._save(tx, changed, changed.keys() - before.keys())
+        placed.keep(tx, before, changed)
         self._note(tx, lines)
         self._announce(tx, messages, [job for job_id, job in changed.items() if _is_news(before.get(job_id), job)])
         return verdicts

@@ -52,13 +52,16 @@ class Swept:
 
 class Retention:
     """Removes files of ended jobs by their age and their room. What is known from no job is never touched, but for
-    unfinished files and scratch folders of our own making that are older than a day."""
+    unfinished files and scratch folders of our own making that are older than a day. A scratch folder of an ended job
+    goes as soon as it is older than this process: it was there when the power came back."""
 
     name = "retention"
 
     def __init__(self, jobs: Jobs, files: GatewayFiles, keep: Keep, clock: Clock, *, every: float = EVERY) -> None:
         self._jobs, self._files, self._keep, self._clock, self._every = jobs, files, keep, clock, every
         self._alone = asyncio.Lock()
+        self._started = 0
+        """When the sweeps began (ns); 0: not yet."""
         self.trouble = ""
         self._bytes = meters.counter("cytobus_expired_bytes", "Bytes of files that retention has removed")
         self._count = meters.counter("cytobus_expired_files", "Files that retention has removed")
@@ -67,7 +70,7 @@ class Retention:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweeps at once and then hourly."""
-        stop = asyncio.Event()
+        stop, self._started = asyncio.Event(), self._clock()
         sweeping = asyncio.create_task(self._again_and_again(stop), name=self.name)
         try:
             yield
@@ -162,9 +165,11 @@ class Retention:
         await self._jobs.report([FilesRemoved(job_id=job.id, by=BY) for job in jobs])
 
     async def _clear_debris(self, swept: Swept, now: int, dry_run: bool) -> None:
-        for path in await asyncio.to_thread(lambda: list(_debris(self._files.root, now - DAY))):
+        old = now - DAY
+        before_start = max(old, self._started)
+        for path in await asyncio.to_thread(lambda: list(_debris(self._files.root, old, before_start))):
             job_id = scratch_job(path.name) if path.is_dir() else ""
-            if job_id and not await self._has_ended(job_id):
+            if job_id and not await self._has_ended(job_id, unknown=_is_older(path, old)):
                 continue
             swept.debris.append(str(path))
             if not dry_run:
@@ -181,11 +186,12 @@ class Retention:
             first = ", ".join(swept.strangers[:3])
             log.warning("%s: %d files in the archive are of no job: %s", self.name, len(swept.strangers), first)
 
-    async def _has_ended(self, job_id: str) -> bool:
+    async def _has_ended(self, job_id: str, *, unknown: bool) -> bool:
+        """``unknown``: the answer for a job that nobody knows."""
         try:
             return (await self._jobs.get(job_id)).state in FINAL
         except NotFound:
-            return True
+            return unknown
 
     async def _is_known(self, job_id: str) -> bool:
         try:
@@ -209,17 +215,21 @@ def _size_of(folders: Sequence[Path]) -> int:
     return total
 
 
-def _debris(root: Path, before: int) -> Iterator[Path]:
-    """Unfinished files and scratch folders that were last changed before a time (ns). The watched uploads have an
+def _debris(root: Path, before: int, scratch_before: int) -> Iterator[Path]:
+    """Unfinished files, and scratch folders, that were last changed before a time (ns). The watched uploads have an
     expiry of their own."""
     for place, folders, names in os.walk(root):
         scratches = [name for name in folders if scratch_job(name)]
         folders[:] = [name for name in folders if name != PARTS and name not in scratches]
-        for name in [*scratches, *(name for name in names if PART.fullmatch(name))]:
-            path = Path(place, name)
-            with contextlib.suppress(OSError):
-                if path.lstat().st_mtime_ns < before:
-                    yield path
+        yield from (path for name in scratches if _is_older(path := Path(place, name), scratch_before))
+        yield from (path for name in names if PART.fullmatch(name) and _is_older(path := Path(place, name), before))
+
+
+def _is_older(path: Path, before: int) -> bool:
+    """Whether it is there and was last changed before a time (ns)."""
+    with contextlib.suppress(OSError):
+        return path.lstat().st_mtime_ns < before
+    return False
 
 
 def _discard(path: Path) -> None:

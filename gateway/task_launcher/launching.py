@@ -11,13 +11,14 @@ from typing import Any
 from contracts import events as ev
 from contracts.desk import Desk, pause_after
 from contracts.disk import is_file, make_folder, sha256_of
-from contracts.errors import AppError
+from contracts.errors import AppError, Conflict
 from contracts.models import FINAL, Job, Owner, PipelineStatus, State, Task, Trouble
 from contracts.ports import Clock, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
-from gateway.files import GatewayFiles, inspected
+from gateway.files import Changed, GatewayFiles, invalid
 from gateway.task_launcher.messages import Messages, Wording
+from gateway.task_launcher.outputs import Looked, Outputs
 from gateway.task_launcher.rules import Addresses, Choice, choose
 from gateway.task_launcher.store import TaskStore
 
@@ -47,7 +48,7 @@ class Launching:
         """``room`` for pipelines' outputs: without it nothing is launched."""
         self._room = room
         self._jobs, self._tasks, self._files = jobs, tasks, files
-        self._messages = Messages(addresses, clock, wording)
+        self._messages, self._outputs = Messages(addresses, clock, wording), Outputs(jobs, files)
         self._hostname, self._clock, self._answer_ns = hostname, clock, int(answer_seconds * 1e9)
         self.troubles: dict[str, str] = {}
         """Task id -> why its rule could not be asked last time."""
@@ -227,20 +228,52 @@ class Launching:
     async def confirm_all(self, batch: Batch) -> None:
         """Take pipelines' reports as final."""
         facts = await asyncio.gather(*(self.confirmation(job) for job in batch))
-        _complain(await self._jobs.report(facts))
+        verdicts = await self._jobs.report(facts)
+        _complain(verdicts)
+        # What was refused as another job's is not asked for again, and not sent.
+        taken = [
+            _spoilt(fact, verdict.error)
+            for fact, verdict in zip(facts, verdicts, strict=True)
+            if verdict.status == Conflict.status and isinstance(fact, ev.PipelineConfirmed)
+        ]
+        if taken:
+            _complain(await self._jobs.report(taken))
 
-    async def confirmation(self, job: Job) -> ev.PipelineConfirmed:
+    async def confirm_told(self, job: Job) -> None:
+        """The pipeline itself says that its report is final. Raises ``BadRequest`` or ``Conflict`` where it has named
+        what is not its job's: nothing is changed then, and it may report again."""
+        fact: ev.Fact
+        try:
+            looked = await self._looked(job)
+        except Changed as damage:
+            fact = _damaged(job, damage)
+        else:
+            if looked.refused is not None:
+                raise looked.refused
+            fact = self._confirmed(job, looked)
+        (verdict,) = await self._jobs.report([fact])
+        if verdict.status == Conflict.status:
+            raise Conflict(verdict.error)
+        _complain([verdict])
+
+    async def confirmation(self, job: Job) -> ev.PipelineConfirmed | ev.OutputDamaged:
         """What is to be said of a pipeline's report: its outputs looked at, digests filled in."""
+        try:
+            return self._confirmed(job, await self._looked(job))
+        except Changed as damage:
+            return _damaged(job, damage)
+
+    async def _looked(self, job: Job) -> Looked:
+        """Raises ``Changed``."""
         details = job.pipeline_details
-        outputs = details.output_files
-        missing: list[str] = []
-        if outputs and details.status == PipelineStatus.COMPLETE:
-            roots = (self._files.root,)
-            placed = [file.evolve(dir_name=file.dir_name or details.output_folder) for file in outputs]
-            looked = await asyncio.to_thread(lambda: [inspected(file, roots) for file in placed])
-            outputs = tuple(file for file, _ in looked)
-            missing = [reason for _, reason in looked if reason]
-        fact = ev.PipelineConfirmed(job_id=job.id, by=Owner.TASK_LAUNCHER, outputs=outputs, missing=", ".join(missing))
+        if not details.output_files or details.status != PipelineStatus.COMPLETE:
+            return Looked(details.output_files or ())
+        return await self._outputs.look(job)
+
+    def _confirmed(self, job: Job, looked: Looked) -> ev.PipelineConfirmed:
+        outputs = None if job.pipeline_details.output_files is None else looked.outputs
+        missing = ", ".join(looked.missing)
+        fact = ev.PipelineConfirmed(job_id=job.id, by=Owner.TASK_LAUNCHER, outputs=outputs, missing=missing)
         return fact.model_copy(update={"messages": self._result_messages(job, bool(outputs) and not missing)})
 
     def _result_messages(self, job: Job, to_be_sent: bool) -> tuple[ev.Message, ...]:
@@ -249,6 +282,17 @@ class Launching:
         if to_be_sent and details.status == PipelineStatus.COMPLETE:
             messages.append(self._messages.outputs_ready(job))
         return tuple(messages)
+
+
+def _damaged(job: Job, damage: Changed) -> ev.OutputDamaged:
+    log.warning("job %s: %s", job.id, damage)
+    reason = f"{damage}; it is made again"
+    return ev.OutputDamaged(job_id=job.id, by=Owner.TASK_LAUNCHER, reason=reason, attempt=job.attempts)
+
+
+def _spoilt(fact: ev.PipelineConfirmed, why: str) -> ev.PipelineConfirmed:
+    outputs = tuple(invalid(file) for file in fact.outputs or ())
+    return fact.model_copy(update={"outputs": outputs, "missing": why, "messages": ()})
 
 
 def _batch_name(batch: Batch) -> str:

@@ -227,7 +227,7 @@ class TaskLauncher:
         if details.status != known[said] and job.state in (State.RUNNING, State.PROCESSED):
             raise BadRequest(f"task status mismatch for job id {job_id}, got {known[said]}, expected {details.status}")
         if job.state is State.PROCESSED:
-            await self._work.confirm_all((job,))
+            await self._work.confirm_told(job)
         return web.reply()
 
     async def on_retry(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from compose.cli import app
-from compose.doctor import examine
+from compose.doctor import examine, reach
 from compose.settings import EdgeSettings, Settings
 from tests.support.instance import Instance
 
@@ -83,6 +83,30 @@ def test_the_doctor_finds_a_running_instance_well(instance: Instance) -> None:
     sick = {finding.what for finding in findings if finding.bad}
     assert sick <= {"free disk", "synced write", "tasks"}, [f for f in findings if f.bad]
     assert {f.what: f.seen for f in findings}["job-repository"] == "runs"
+
+
+@pytest.mark.parametrize(
+    ("host", "published_on", "in_container", "bad"),
+    [
+        ("0.0.0.0", "127.0.0.1", False, True),
+        ("192.168.1.7", "localhost", False, True),
+        ("0.0.0.0", "127.0.0.1", True, False),
+        ("127.0.0.1", "127.0.0.1", False, False),
+        ("0.0.0.0", "gateway.lab", False, False),
+        ("0.0.0.0", "", False, False),
+    ],
+)
+def test_the_doctor_warns_of_services_that_others_reach_although_they_are_said_to_be_published_here_only(
+    tmp_path: Path, host: str, published_on: str, in_container: bool, bad: bool
+) -> None:
+    mark = tmp_path / "mark"
+    if in_container:
+        mark.touch()
+    found = reach(Settings(data=tmp_path, host=host, published_on=published_on), (mark,))
+    assert [finding.bad for finding in found] == ([True] if bad else [])
+    if bad:
+        assert host in found[0].seen
+        assert "published_on" in found[0].remedy
 
 
 def test_the_doctor_names_what_is_wrong_and_the_remedy(tmp_path: Path) -> None:

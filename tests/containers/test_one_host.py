@@ -86,7 +86,7 @@ def test_strangers_pipelines_work_beside_it(one_host):
     """Two programs written from the contract alone, in a container of their own on the deployment's networks."""
     project = one_host.project
     redis = "redis" in one_host.services()
-    runs = [("for-mqtt.txt", ["mqtt_pipeline.py", "mosquitto", "1883", "cytobus", "laptop-only"])]
+    runs = [("for-mqtt.txt", ["mqtt_pipeline.py", "mosquitto", "1883", "pipeline", "laptop-only"])]
     if redis:
         runs.append(("for-redis.txt", ["redis_pipeline.py", "redis://:laptop-only@redis:6379/0", "capitals"]))
     for name, command in runs:

@@ -21,7 +21,7 @@ def hosts(built, tmp_path):
     """The gateway, the edge, and the line between them: the address of the edge's way out, and nothing behind it."""
     name = f"cytobus-two-{os.getpid()}"
     way_out = docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge").strip()
-    own = {f"{secret}_PASSWORD": f"own-{secret}" for secret in ("POSTGRES", "REDIS", "MQTT")}
+    own = {f"{secret}_PASSWORD": f"own-{secret}" for secret in ("POSTGRES", "REDIS", "MQTT", "MQTT_PIPELINE")}
     own |= {"BIND_ADDRESS": way_out, "PUBLIC_NAME": way_out, "GATEWAY_SECRET": "0123456789abcdef" * 2}
     gateway = Deployment(tmp_path / "gateway", "gateway.yml", f"{name}-g", COMPOSE_PROFILES="redis,simulators", **own)
     edge = Deployment(tmp_path / "edge", "edge.yml", f"{name}-e", GATEWAY_URL=f"https://{way_out}")

@@ -303,34 +303,60 @@ async def test_what_was_claimed_again_before_its_hand_let_go_is_handed_out_then(
         await eventually(lambda: told == ["job", "job"])
 
 
+class Restless(Desk[str]):
+    """Counts how often it rests: one that rests in vain does so 100 times a second."""
+
+    rests = 0
+
+    async def _rest(self, seconds: float) -> None:
+        self.rests += 1
+        await super()._rest(seconds)
+
+    async def rests_within(self, seconds: float) -> int:
+        """How often in so many seconds."""
+        rested, now = self.rests, asyncio.get_running_loop().time
+        due = now() + seconds
+        await eventually(lambda: now() > due)
+        return self.rests - rested
+
+
 async def test_a_desk_with_full_hands_rests_although_a_failed_thing_is_due_again(caplog):
     caplog.set_level(logging.CRITICAL)
     waiting = Waiting("bad")
     hands = Hands(waiting)
     hands.failing["bad"] = Unavailable("no")
-    rests = 0
-
-    class Counting(Desk[str]):
-        async def _rest(self, seconds: float) -> None:
-            nonlocal rests
-            rests += 1
-            await super()._rest(seconds)
-
-    desk = Counting("test", waiting.look, hands.handle, str, slots=1, every=NEVER)
+    desk = Restless("test", waiting.look, hands.handle, str, slots=1, every=NEVER)
     async with desk.running():
         await eventually(lambda: hands.tries["bad"] == 1 and not hands.busy.total())
         hands.may_go.clear()
         waiting.names[:] = ["long"]
         desk.wake()
         await eventually(lambda: hands.busy["long"] == 1)
-        rested, now = rests, asyncio.get_running_loop().time
-        due = now() + 0.6
         try:
-            # By then the failed thing may be tried again; a desk that rests in vain would do so 100 times a second.
-            await eventually(lambda: now() > due)
-            assert rests - rested < 10
+            assert await desk.rests_within(0.6) < 10  # by then the failed thing may be tried again
         finally:
             hands.may_go.set()
+
+
+async def test_a_desk_that_waits_for_more_hands_to_claim_with_rests_although_a_failed_thing_is_due_again(caplog):
+    caplog.set_level(logging.CRITICAL)
+    claims, may_let_go = [["bad", "long"]], asyncio.Event()
+
+    async def claim(_wanted: int) -> list[str]:
+        return claims.pop() if claims else []
+
+    async def handle(name: str) -> None:
+        if name == "bad":
+            raise Unavailable("no")
+        await may_let_go.wait()
+
+    desk = Restless("test", claim, handle, str, slots=2, every=NEVER, exclusive=True)
+    async with desk.running():
+        await eventually(lambda: desk.failed and desk.in_hand == 1)
+        try:
+            assert await desk.rests_within(0.8) < 10
+        finally:
+            may_let_go.set()
 
 
 async def test_counts_of_failures_do_not_grow_with_things_that_never_come_back(monkeypatch):

@@ -33,6 +33,7 @@ TABLE = {
     s.started: "eeet......",
     s.reported: "eeet......",
     s.confirmed: "eeeet.....",
+    s.output_damaged: "eeeett....",
     s.outputs_delivered: "eeeeet....",
     s.archived: "eeeeett...",
     s.previewed: ".......t..",
@@ -329,6 +330,30 @@ def test_an_input_that_is_damaged_again_and_again_is_quarantined():
         job = advance(job, s.damaged(worker="", attempt=0), NOW)
         job, rounds = told([s.input_delivered()], job=job), rounds + 1
     assert rounds == MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("length", [6, 7], ids=["processed", "delivering"])
+def test_a_damaged_output_is_made_again_of_the_image_that_is_still_here(length):
+    job = told(STORY[:length])
+    again = advance(job, s.output_damaged(), NOW)
+    assert (again.state, again.reason, again.attempts) == (State.RECEIVED, "not what was made", 2)
+    assert (again.input_file, again.pipeline_details.output_files) == (job.input_file, None)
+    assert told(STORY[3:], job=again).state is State.COMPLETE
+
+
+def test_outputs_that_were_made_again_meanwhile_are_not_those_that_were_damaged():
+    again = told(STORY[3:7], job=advance(told(STORY[:7]), s.output_damaged(), NOW))
+    assert again.state is State.DELIVERING
+    assert advance(again, s.output_damaged(), NOW) is again
+
+
+def test_an_output_that_is_damaged_again_and_again_is_quarantined():
+    job, rounds = told(STORY[:7]), 0
+    while job.state is not State.QUARANTINED:
+        job, rounds = told(STORY[3:7], job=advance(job, s.output_damaged(attempt=job.attempts), NOW)), rounds + 1
+    assert job.attempts - job.spared <= MAX_ATTEMPTS
+    assert rounds >= MAX_ATTEMPTS // 2
+    assert job.reason == "not what was made"
 
 
 def test_files_are_removed_in_two_steps_and_none_of_them_twice():

@@ -109,6 +109,23 @@ async def test_a_damaged_part_is_fetched_anew(
     assert (tmp_path / "part").read_bytes() == shelf.path.read_bytes()
 
 
+async def test_who_got_something_else_than_was_announced_wants_it_looked_at(shelf: Shelf, tmp_path: Path) -> None:
+    doubts: list[bool] = []
+    serve = shelf.serve
+
+    async def noting(request: Request) -> Response:
+        doubts.append("want-repr-digest" in request.headers)
+        return await serve(request)
+
+    shelf.serve = noting  # type: ignore[method-assign]
+    transport = httpx.ASGITransport(app_of(shelf))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        with pytest.raises(Unavailable):
+            await fetch(client, "/file", tmp_path / "part", sha256="0" * 64, size=None, chunk=10**6)
+
+    assert doubts == [False, True]
+
+
 async def test_a_bit_that_turns_on_the_disk_while_the_rest_comes_is_noticed(shelf: Shelf, tmp_path: Path) -> None:
     shelf.path.write_bytes(content := os.urandom(3 * CHUNK))
     part, serve = tmp_path / "part", shelf.serve

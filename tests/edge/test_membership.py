@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from compose.certificates import certificates, fingerprint
 from contracts.bearer import Bearer
-from contracts.errors import BadRequest, Forbidden, Unavailable
+from contracts.errors import BadRequest, Conflict, Forbidden, Unavailable
 from contracts.identity import digest_of
 from edge.membership import Member, Membership, enrol, read, write
 from tests.support.serving import listening
@@ -125,6 +125,7 @@ class Answering:
     def __init__(self, authority: str = "", *, lost: bool = False) -> None:
         self.authority, self.lost = authority, lost
         self.redeemed: dict[str, str] = {}
+        self.name_given = "scope-1"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -142,7 +143,7 @@ class Answering:
             if self.lost:
                 self.lost = False
                 return Response("a proxy lost its patience", 504)
-            return Response('{"Name": "scope-1"}')
+            return Response(f'{{"Name": "{self.name_given}"}}')
 
         return [
             Route("/api/v1/authority", authority, methods=["GET"]),
@@ -196,3 +197,27 @@ async def test_after_a_lost_answer_the_same_code_and_another_one_bring_in(tmp_pa
         assert read(path) == third
         assert digest_of(third.word) == there.redeemed["THREE"] != there.redeemed["TWO"]
     assert [one.name for one in tmp_path.iterdir()] == ["membership.json"]
+
+
+async def test_under_another_name_an_instrument_is_enrolled_only_when_that_is_said(tmp_path):
+    there, path = Answering(), tmp_path / "membership.json"
+    async with listening(there) as port:
+        where = f"http://127.0.0.1:{port}"
+        first = await enrol(path, where, where, "ONE")
+        assert (await enrol(path, where, where, "TWO")).name == first.name  # anew, as the same
+        kept, there.name_given = read(path), "scope-2"
+        with pytest.raises(Conflict, match=r"enrolled as scope-1.*edges invite scope-1.*--as-new"):
+            await enrol(path, where, where, "THREE")
+        assert read(path) == kept
+        renamed = await enrol(path, where, where, "THREE", as_new=True)  # the same code still
+    assert read(path) == renamed
+    assert renamed.name == "scope-2"
+    assert [one.name for one in tmp_path.iterdir()] == ["membership.json"]
+
+
+async def test_where_the_old_membership_cannot_be_read_any_name_will_do(tmp_path):
+    path = tmp_path / "membership.json"
+    path.write_text("{")
+    async with listening(Answering()) as port:
+        where = f"http://127.0.0.1:{port}"
+        assert await enrol(path, where, where, "ONE") == read(path)

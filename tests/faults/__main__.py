@@ -79,6 +79,8 @@ def found(console: Console, folder: Path, names: list[str], chosen: argparse.Nam
             machine.run(chosen.faults)
         except Lost as error:
             return name, sum(machine.report.faults.values()), str(error).splitlines()[0][:70]
+        except AssertionError as error:  # the mistake does not let it start: that finds nothing
+            console.print(f"{name}: {error}", markup=False)
         return name, sum(machine.report.faults.values()), ""
 
     with ThreadPoolExecutor(chosen.machines) as threads:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -52,7 +53,7 @@ def of_flips(folder: Path, many: int, seed: int) -> Figure:
     results = flips.of_results(folder / "results", 10, seed=seed)
     return Figure(
         f"{line.done} bits turned in transit, {line.noticed} noticed, {line.accepted} wrong bodies accepted;"
-        f" {disk} on the disks: all files whole; {results} in results that had no other copy: none delivered",
+        f" {disk} on the disks: all files whole; {results} in results that waited: made again, none delivered",
         line.done >= many and line.noticed == line.done and not line.accepted,
     )
 
@@ -95,9 +96,9 @@ def of_poison(folder: Path, many: int, seed: int) -> Figure:
     )
 
 
-def of_overload(folder: Path, seconds: int, seed: int) -> Figure:
-    """So many seconds."""
-    found = overload.measured(folder, seconds=seconds, seed=seed)
+def of_overload(folder: Path, seconds: int, seed: int, topic: str = "only-file") -> Figure:
+    """So many seconds; of ``topic`` depends what is scarce."""
+    found = overload.measured(folder, seconds=seconds, topic=topic, seed=seed)
     ages = found.ages
     return Figure(
         f"{found.rate:.0f} files/s sustained; {found.offered:.0f} files/s offered for {seconds} s ({found.files}):"
@@ -123,7 +124,8 @@ SUITES = {
     "resume": Suite(of_resume, 40),
     "recovery": Suite(of_recovery, 36),
     "poison": Suite(of_poison, 200),
-    "overload": Suite(of_overload, 300),
+    "overload": Suite(of_overload, 30),
+    "overload-paced": Suite(partial(of_overload, topic="paced"), 300),
 }
 
 
@@ -139,7 +141,7 @@ def main() -> int:
     console.print(f"seed {chosen.seed}")
     missed = False
     for name in SUITES if "all" in chosen.suites else chosen.suites:
-        many = (chosen.seconds if name == "overload" else chosen.many) or SUITES[name].many
+        many = (chosen.seconds if name.startswith("overload") else chosen.many) or SUITES[name].many
         begun = time.monotonic()
         try:
             figure = SUITES[name].measure(folder / name, many, chosen.seed)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tests.faults.framing import Framing, Piece
+from tests.support.tasks import end_all
 
 T = TypeVar("T")
 BLOCK = 2**16
@@ -81,7 +82,9 @@ class Lines:
             connection = _Connection(line, reader, writer)
             line.connections.add(connection)
             try:
-                await connection.run()
+                # Its task is watched by asyncio's streams, which (3.11) take a cancelled one for a mistake.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await connection.run()
             finally:
                 line.connections.discard(connection)
 
@@ -116,9 +119,7 @@ class Lines:
         async def end() -> None:
             for server in self._servers:
                 server.close()
-            for task in (others := asyncio.all_tasks() - {asyncio.current_task()}):
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            await end_all()
 
         self.run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -142,6 +143,19 @@ class _Connection:
             end.transport.abort()
 
     async def run(self) -> None:
+        """Until both ends are closed; whoever cancels it leaves nothing open."""
+        try:
+            await self._carry()
+            for end in (ends := [end for end in (self._out, self._up) if end]):
+                end.close()  # what was said before still arrives
+            for end in ends:
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
+        finally:
+            for end in filter(None, (self._out, self._up)):
+                end.transport.abort()
+
+    async def _carry(self) -> None:
         try:
             far, self._up = await asyncio.open_connection("127.0.0.1", self._line.target)
         except OSError:
@@ -157,8 +171,6 @@ class _Connection:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            for end in (self._out, self._up):
-                end.close()  # what was said before still arrives
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upwards: bool) -> None:
         with contextlib.suppress(ConnectionError):

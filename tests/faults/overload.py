@@ -12,6 +12,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.faults.poisons import offered
 from tests.faults.world import Lost, result_of, wait_for
 from tests.support.instance import Instance
 
@@ -19,6 +20,7 @@ TIMES = 10
 """So many times what the system can keep up with is offered."""
 BOUND = 400 * 2**20
 """Resident bytes of the main process at most, whatever waits."""
+WORKERS = 2
 EVERY = 1.0
 """Seconds between two looks."""
 
@@ -54,14 +56,24 @@ class Overload:
 
 
 def measured(
-    folder: Path, *, seconds: float, probe: int = 200, times: float = TIMES, seed: int = 1, patience: float = 7200.0
+    folder: Path,
+    *,
+    seconds: float,
+    topic: str = "only-file",
+    probe: int = 200,
+    times: float = TIMES,
+    seed: int = 1,
+    patience: float = 7200.0,
 ) -> Overload:
-    """The rate by ``probe`` files at once, then ``times`` as many a second. Raises ``Lost``."""
+    """The rate by ``probe`` files at once, then ``times`` as many a second. Raises ``Lost``.
+
+    Of ``topic`` depends what is scarce: the processor with ``only-file``, the workers with ``paced``."""
     found, rng = Overload(), random.Random(seed)
-    instance = Instance(folder, CYTOBUS_PIPELINES__TOPICS='["only-file"]')
+    environment = {"CYTOBUS_PIPELINES__TOPICS": f'["{topic}"]', "CYTOBUS_PIPELINES__WORKERS": str(WORKERS)}
+    instance = Instance(folder / "data", **environment, **offered(folder / "package"))
     instance.start()
     try:
-        instance.add_task("only-file")
+        instance.add_task(topic)
         _offer(instance, "warm-up", 20, rng)
         wait_for(lambda: _done(instance) >= 20, 120, lambda: "the warm-up did not end")
         begun = time.monotonic()

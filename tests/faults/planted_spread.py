@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from tests.faults.planted import CHOSEN, no_idempotency
+from tests.faults.planted import CHOSEN, no_file_sync, no_idempotency
 
 
 def answer_before_commit() -> None:
@@ -93,6 +93,18 @@ def bus_trusted() -> None:
     Desk.__init__ = waiting  # type: ignore[method-assign]
 
 
+def damage_believed() -> None:
+    """A result that is not as long as its pipeline has said is taken for what it is now."""
+    from gateway.task_launcher import outputs
+
+    careful = outputs.inspected
+
+    def believing(file: Any, folder: str, root: Any) -> Any:
+        return careful(file.evolve(sha256="", size=None), folder, root)
+
+    outputs.inspected = believing
+
+
 PLANTED: dict[str, Callable[[], None]] = {
     "answer-before-commit": answer_before_commit,
     "created-twice": created_twice,
@@ -100,6 +112,8 @@ PLANTED: dict[str, Callable[[], None]] = {
     "no-fencing": no_fencing,
     "no-digest-after-download": no_digest_after_download,
     "bus-trusted": bus_trusted,
+    "unsynced": no_file_sync,
+    "damage-believed": damage_believed,
 }
 AIMED: dict[str, tuple[str, ...]] = {
     "answer-before-commit": ("kill -9: job-repository", "PostgreSQL", "line cut: database"),
@@ -108,6 +122,8 @@ AIMED: dict[str, tuple[str, ...]] = {
     "no-fencing": ("runner stands still",),
     "no-digest-after-download": ("bit turned in a download",),
     "bus-trusted": ("broker", "kill -9: the broker"),
+    "unsynced": ("power cut",),
+    "damage-believed": ("result that waits",),
 }
 """The faults, by the beginnings of their names, that each of them fears."""
 

@@ -36,6 +36,8 @@ class Stretch:
     only: str = ""
     role: Role = Role.MAIN
     starting: bool = False
+    step: int = 1
+    """Every so many calls, unless it is said: what is alike at each of hundreds of calls is tried at some of them."""
 
 
 STRETCHES = {
@@ -44,9 +46,9 @@ STRETCHES = {
         Stretch("gateway-files", "/gateway/"),
         Stretch("edge-files", "/edge/"),
         Stretch("worker", "", Role.WORKER),
-        Stretch("edge-journal", "/edge.db"),
-        Stretch("gateway-database", "/gateway.db"),
-        Stretch("start", starting=True),
+        Stretch("edge-journal", "/edge.db", step=4),
+        Stretch("gateway-database", "/gateway.db", step=25),
+        Stretch("start", starting=True, step=9),
     )
 }
 ACTIONS = {"before": Action.KILL_BEFORE, "after": Action.KILL_AFTER}
@@ -71,7 +73,7 @@ class Survived:
 
 
 class Enumeration:
-    """One stretch from its first call on, every ``step``-th, at most ``most`` of them."""
+    """One stretch from its first call on, every ``step``-th (0: as the stretch says), at most ``most`` of them."""
 
     def __init__(
         self,
@@ -80,12 +82,13 @@ class Enumeration:
         action: Action,
         *,
         seed: int = 1,
-        step: int = 1,
+        step: int = 0,
         most: int = ENDLESS,
         powerless: bool = False,
         patience: float = 120.0,
     ) -> None:
         self._folder, self._stretch, self._action = folder, stretch, action
+        step = step or stretch.step
         self._turns: Iterator[int] = iter(range(1 + random.Random(seed).randrange(step), ENDLESS, step))
         self._most = most
         self._way = Way(folder, seed=seed, powerless=powerless, patience=patience)
@@ -131,7 +134,7 @@ def main() -> int:
     parser.add_argument("--machines", type=int, default=2, help="at once")
     parser.add_argument("--stretches", nargs="+", choices=list(STRETCHES), default=list(STRETCHES))
     parser.add_argument("--when", nargs="+", choices=list(ACTIONS), default=list(ACTIONS))
-    parser.add_argument("--step", type=int, default=1, help="every so many calls only")
+    parser.add_argument("--step", type=int, default=0, help="every so many calls only; 1: at each call")
     parser.add_argument("--most", type=int, default=ENDLESS, help="points of a stretch")
     parser.add_argument("--power", action="store_true", help="what was not synced is gone, too")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.faults.poisons import Poisoned, offered
+from tests.faults.poisons import HANGING, Poisoned, offered
 from tests.faults.world import wait_for
 from tests.support.instance import Instance
 
@@ -114,14 +114,11 @@ class _Batches:
 
 
 def slot_seconds(instance: Instance) -> float:
-    """What poison has taken of the workers' time up to now: runs to their limit, and the replacement of processes. What
-    raises or ends its process does so at once."""
+    """What poison has taken of the workers' time up to now: its hanging runs, each to its limit at most, and the
+    replacement of processes. What raises or ends its process does so at once."""
+    now = time.monotonic()
+    begun = [float(line) for line in Path(instance.environment[HANGING]).read_text().splitlines()]
     text = instance.ask("GET", "pipeline-sim", "/metrics").text
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    hung = sum(
-        sample.value
-        for sample in samples
-        if sample.name == "cytobus_pipeline_seconds_count" and sample.labels["outcome"] == "timed-out"
-    )
     replaced = sum(sample.value for sample in samples if sample.name == "cytobus_worker_replacement_seconds_sum")
-    return hung * LIMIT + replaced
+    return sum(min(now - start, LIMIT) for start in begun) + replaced

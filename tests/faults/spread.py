@@ -18,9 +18,10 @@ from tests.faults.audit import audit
 from tests.faults.control import Control
 from tests.faults.lines import Line, Lines
 from tests.faults.model_server import ModelServer
+from tests.faults.outage import Site
 from tests.faults.supervisor import Supervisor
 from tests.faults.trials import MODEL, install
-from tests.faults.world import Lost, wait_for
+from tests.faults.world import INPUT, Lost, wait_for
 from tests.support.fleet import free_offset
 from tests.support.instance import Instance
 from tests.support.mosquitto import Mosquitto
@@ -30,6 +31,10 @@ from tests.support.redis_server import RedisServer
 FIRST = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "pipelines")
 SECOND = ("job-repository", "task-launcher", "pipelines")
 """What the second gateway has of its own; it shares database, bus and files with the first."""
+WITH_FILES = (
+    "file-receiver-gateway", "file-sender-gateway", "pipelines", "pipelines-2", "task-launcher", "task-launcher-2",
+)  # fmt: skip
+"""Who uses the gateway's files."""
 BACK = 90.0
 """Seconds after which everything must have come to its end once nothing is broken any more."""
 ACCEPTED = 1
@@ -55,6 +60,10 @@ class Spread:
         self.base_line = self.lines.open(self.postgres.port)
         self._bus_url = self.broker.url.replace(str(self.broker.port), str(self.bus_line.port))
         self.controls: dict[str, Control] = {}
+        self.sites = {
+            "edge": Site(folder / "edge", folder / "durable-edge", ("edge",), INPUT),
+            "gateway": Site(self.files, folder / "durable-files", WITH_FILES),
+        }
         self.instances = self._instances()
         self.supervisor = Supervisor(self.instances)
         self.patience, self._frozen = BACK, set[int]()
@@ -91,6 +100,8 @@ class Spread:
 
     def _instance(self, name: str, side: str, offset: int, settings: dict[str, str]) -> Instance:
         control = self.controls[name] = Control(self.folder / f"{name}.control")
+        sites = [site for site in self.sites.values() if name in site.services]
+        watched = sites[0].environment(control) if sites else control.environment(self.folder)
         path = os.pathsep.join([str(self.folder / "plugins"), str(HERE)])
         more = {"CYTOBUS_BUS_URL": self._bus_url, "PYTHONPATH": path} | settings
         return Instance(
@@ -98,7 +109,7 @@ class Spread:
             side=side,
             offset=offset,
             module=self._command,
-            **more | control.environment(self.folder),
+            **more | watched,
         )
 
     @property
@@ -115,6 +126,8 @@ class Spread:
 
     def start(self) -> None:
         """For the first time."""
+        for site in self.sites.values():
+            site.begin(self.controls[site.services[0]])
         for instance in self.instances.values():
             instance.launch()
         for instance in self.instances.values():
@@ -172,6 +185,12 @@ class Spread:
         """kill -9 of a service; the supervisor starts it again."""
         if self.instances[name].alive():
             self.instances[name].kill()
+
+    def cut_power(self, where: str, rng: random.Random) -> None:
+        """Of the edge, or of all that use the gateway's files; the databases have power of their own."""
+        self.thaw()
+        site = self.sites[where]
+        site.cut(self.instances, self.controls[site.services[0]], self.supervisor, rng)
 
     def freeze(self, pid: int, seconds: float) -> None:
         """A process stands still for a while."""

@@ -1,15 +1,14 @@
 """The faults of the spread world: what is done to it, and how it is seen whether that touched something."""
 
 import errno
-import os
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import psycopg
 
+from tests.faults import rot
 from tests.faults.control import CHANGES, Action, Call, Fault, Notices, Role
 from tests.faults.lines import Damage, Line
 from tests.faults.spread import LEASE, Spread
@@ -47,6 +46,8 @@ class Faults:
             ("kill -9: a process of PostgreSQL", self._kill_backend, 1),
             ("kill -9 at a call", self._kill_at_call, 3),
             ("kill -9 as a result is put down", self._kill_at_result, 1),
+            ("power cut: the edge", lambda rng: self._power(rng, "edge"), 1.5),
+            ("power cut: all with the gateway's files", lambda rng: self._power(rng, "gateway"), 1.5),
             ("broker loses everything", self._broker_forgets, 2),
             ("broker away for seconds", lambda rng: self._broker(1 + 2 * rng.random()), 1),
             ("PostgreSQL stopped at once (immediate)", self._stop_base, 1.5),
@@ -64,8 +65,10 @@ class Faults:
             ("bit turned anywhere in a message", self._flip_anywhere, 3),
             ("upload loses its end", lambda rng: self._damage(rng, "cut", upwards=True), 2),
             ("download loses its end", lambda rng: self._damage(rng, "cut", upwards=False), 2),
-            ("bit turned on the gateway's disk", lambda rng: self._rot(rng, _flip), 2),
-            ("file cut short on the gateway's disk", lambda rng: self._rot(rng, _shorten), 2),
+            ("bit turned on the gateway's disk", lambda rng: rot.of_input(self.world, rng, rot.flip), 2),
+            ("file cut short on the gateway's disk", lambda rng: rot.of_input(self.world, rng, rot.shorten), 2),
+            ("bit turned in a result that waits", lambda rng: rot.of_result(self.world, rng, rot.flip), 1),
+            ("result that waits is cut short", lambda rng: rot.of_result(self.world, rng, rot.shorten), 1),
             ("disk full (ENOSPC)", lambda rng: self._disk(rng, errno.ENOSPC, WRITES), 2),
             ("disk error (EIO)", lambda rng: self._disk(rng, errno.EIO, (Call.READ, Call.WRITE, *SYNCS)), 2),
             ("too many open files (EMFILE)", lambda rng: self._disk(rng, errno.EMFILE, (Call.OPEN, Call.CREATE)), 1),
@@ -106,6 +109,12 @@ class Faults:
             rng.choice(workers).kill()
         except (IndexError, psutil.Error):
             return missed
+        return at_once
+
+    def _power(self, rng: random.Random, where: str) -> Met:
+        self.world.drop(rng, 3)
+        time.sleep(2 * rng.random())  # the moment is the fault
+        self.world.cut_power(where, rng)
         return at_once
 
     def _freeze(self, rng: random.Random) -> Met:
@@ -241,24 +250,6 @@ class Faults:
             time.sleep(0.02)
         return at_once if control.fired else missed
 
-    def _rot(self, rng: random.Random, harm: Callable[[Path, random.Random], None]) -> Met:
-        """To a file that lies on the gateway and was not looked at by its pipeline yet."""
-        runners = [self.world.instances[name] for name in ("pipelines", "pipelines-2")]
-        if not all(runner.alive() for runner in runners):
-            return missed
-        for runner in runners:
-            self.world.freeze(runner.pid, PATIENCE)
-        names = self.world.drop(rng, 2)
-        deadline = time.monotonic() + PATIENCE - 1
-        found: list[Path] = []
-        while not found and time.monotonic() < deadline:
-            found = [path for path in (self.world.files / "input").rglob("*.dat") if path.name in names]
-            time.sleep(0.02)
-        if found:
-            harm(found[0], rng)
-        self.world.thaw()
-        return at_once if found else missed
-
     # -- the rest
 
     def _clock(self, rng: random.Random, seconds: int) -> Met:
@@ -297,15 +288,3 @@ class Faults:
 WRITES = (Call.WRITE, Call.CREATE, Call.MKDIR)
 SYNCS = (Call.SYNC, Call.SYNC_FOLDER)
 NAMES = (Call.RENAME, Call.LINK, Call.UNLINK)
-
-
-def _flip(path: Path, rng: random.Random) -> None:
-    with path.open("r+b") as file:
-        file.seek(place := rng.randrange(path.stat().st_size))
-        byte = file.read(1)[0]
-        file.seek(place)
-        file.write(bytes([byte ^ 1 << rng.randrange(8)]))
-
-
-def _shorten(path: Path, rng: random.Random) -> None:
-    os.truncate(path, rng.randrange(path.stat().st_size))

@@ -28,6 +28,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._down: dict[str, float] = {}
         self._held: set[str] = set()
+        self._looks = 0
         self._client = httpx.Client(timeout=0.5)
         self.recoveries: dict[str, list[float]] = {}
         """Seconds from the end of a process to its ``/ready``, by service."""
@@ -44,9 +45,13 @@ class Supervisor:
             self._pending.append((time.monotonic() + seconds, errand))
 
     def hold(self, *names: str) -> None:
-        """Do not start these until they are let go: their machine is without power."""
+        """Do not start these until they are let go: their machine is without power. None is being started any more
+        when this returns."""
         with self._lock:
             self._held |= set(names)
+        seen = self._looks
+        while self._looks < seen + 2 and self._thread.is_alive():
+            time.sleep(LOOK)
 
     def let_go(self) -> None:
         with self._lock:
@@ -76,6 +81,7 @@ class Supervisor:
                 self._look()
             except Exception as error:  # told by whoever settles the accounts
                 self.trouble.append(error)
+            self._looks += 1
 
     def _look(self) -> None:
         now = time.monotonic()

@@ -5,10 +5,12 @@ import os
 import random
 import subprocess
 import sys
+from subprocess import DEVNULL, PIPE
 
 import pytest
 
 from tests.faults import power
+from tests.faults.__main__ import PLANTED
 from tests.faults.control import Action, Call, Control, Fault, why_not
 from tests.faults.machine import Machine
 
@@ -96,3 +98,13 @@ def test_the_promise_is_kept_under_faults(tmp_path):
     report = machine.run(20)
     assert sum(report.faults.values()) >= 20
     assert len(report.faults) >= 6
+
+
+def test_each_mistake_can_still_be_planted():
+    """They reach into the product, which moves."""
+    ends = {
+        name: subprocess.Popen([sys.executable, "-m", module, name, "--help"], stdout=DEVNULL, stderr=PIPE, text=True)
+        for name, module in PLANTED.items()
+    }
+    said = {name: process.communicate()[1] for name, process in ends.items()}
+    assert {name: said[name] for name, process in ends.items() if process.returncode} == {}

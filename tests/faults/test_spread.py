@@ -1,6 +1,7 @@
 """The parts of the spread world's fault machine do what they say, and a short run finds the promise kept."""
 
 import contextlib
+import gc
 import shutil
 import socket
 import threading
@@ -99,6 +100,20 @@ def test_a_good_line_changes_nothing(line, echo):
     big = bytes(range(256)) * 4000
     assert say(line, big) == big
     assert echo.asked == [big]
+
+
+def test_lines_that_end_leave_no_socket_open_though_nobody_reads():
+    """What a connection has in hand for a process that is stopped can never be sent."""
+    lines = Lines()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        line = lines.open(deaf.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", line.port)) as near:
+            near.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    near.sendall(bytes(2**16))
+        lines.close()
+    gc.collect()  # one that is open complains, and a complaint is an error
 
 
 @pytest.mark.parametrize("upwards", [True, False])

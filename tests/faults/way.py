@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from contracts.transfer import CHUNK
+from gateway.retention.rules import scratch_job
 from tests.faults import power
 from tests.faults.control import Control, Fault
 from tests.faults.world import INPUT, Lost, result_of, wait_for
@@ -62,7 +63,8 @@ class Way:
         it is up, with the file waiting.
 
         Raises ``Lost`` unless the file comes back as it was, once, and leaves nothing but what it always leaves (of a
-        power cut that is not asked: removals are not synced, so what was removed may be there again).
+        power cut only that much is asked: removals are not synced, so what was removed may be there again, but no
+        scratch folder of a pipeline's run outlasts a sweep).
         """
         before = self._listing()
         if starting:
@@ -98,6 +100,10 @@ class Way:
 
         wait_for(done, self._patience, story)
         self._look_through(name)
+        if self._powerless:
+            self.instance.ask("POST", "file-sender-gateway", "/api/v1/archive/sweep").raise_for_status()
+            if scratch := [path for path in self._listing() if scratch_job(Path(path).name)]:
+                raise Lost(f"scratch folders are left behind: {scratch}")
 
     def _look_through(self, name: str) -> None:
         content = (self.instance.output / result_of(name)).read_bytes()

@@ -4,70 +4,21 @@ import asyncio
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from contracts import gojson, transfer
-from contracts.errors import Unavailable
-from contracts.events import InputDelivered, JobCancelled, JobReleased
+from contracts import transfer
 from contracts.hosting import app_of
 from contracts.models import InputFile, Job, State
-from contracts.rules import advance
 from gateway.file_receiver import rules
 from gateway.file_receiver.service import FileReceiver
+from tests.gateway.bench import AWAY, BODY, TUS, Bench
 from tests.support.jobs import FakeJobs
-from tests.support.serving import listening
 
-TUS = {"Tus-Resumable": "1.0.0"}
-BODY = {**TUS, "Content-Type": transfer.MEDIA_TYPE}
-AWAY = Unavailable("the repository is away")
 NAMES = ["a.tif", "with space.tif", "zwei\nZeilen.tif", "ünï-日本.tif", "x" * 255]
-
-
-class Bench:
-    """A receiver, its jobs and a client."""
-
-    def __init__(self, client: httpx.AsyncClient, jobs: FakeJobs, folder: Path) -> None:
-        self.client, self.jobs, self.folder = client, jobs, folder
-
-    def job(self, name: str = "a.tif", **file: object) -> str:
-        job_id = str(uuid.uuid4())
-        told = InputFile.model_validate({"name": name, **file})
-        self.jobs.jobs[job_id] = Job(id=job_id, state=State.SENDING, input_file=told)
-        return job_id
-
-    async def create(
-        self, job_id: str, content: bytes, *, body: bytes = b"", headers: dict[str, str] | None = None, **told: str
-    ) -> httpx.Response:
-        metadata = {"jobid": job_id, "sha256": hashlib.sha256(content).hexdigest(), "folder": "", **told}
-        fixed = {"Upload-Length": str(len(content)), "Upload-Metadata": transfer.format_metadata(metadata)}
-        return await self.client.post(
-            "/api/v1/files", headers={**(BODY if body else TUS), **fixed, **(headers or {})}, content=body
-        )
-
-    async def patch(self, url: str, offset: int, body: bytes, **headers: str) -> httpx.Response:
-        return await self.client.patch(url, headers={**BODY, "Upload-Offset": str(offset), **headers}, content=body)
-
-    def files(self) -> dict[str, bytes]:
-        found = (path for path in self.folder.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
-
-
-@pytest.fixture(params=["in process", "tcp"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    jobs, folder = FakeJobs(), tmp_path / "files"
-    service = FileReceiver(jobs, folder, "gateway")
-    if request.param == "tcp":
-        async with listening(service) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            yield Bench(client, jobs, folder)
-    else:
-        transport = httpx.ASGITransport(app_of(service))
-        async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            yield Bench(client, jobs, folder)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -303,55 +254,6 @@ async def test_what_the_repository_refuses_is_removed(bench: Bench) -> None:
     assert bench.files() == {}
 
 
-async def test_an_unknown_job_another_content_and_a_job_given_up_are_refused(bench: Bench) -> None:
-    known = bench.job(sha256="0" * 64)
-    given_up = bench.job()
-    job = bench.jobs.jobs[given_up]
-    bench.jobs.jobs[given_up] = job.evolve(state=State.QUARANTINED, held_state=State.SENDING)
-
-    answers = [await bench.create(job_id, b"x", body=b"x") for job_id in (str(uuid.uuid4()), known, given_up)]
-
-    assert [answer.status_code for answer in answers] == [404, 409, 409]
-    assert bench.files() == {}
-
-
-@pytest.mark.parametrize("folder", ["/".join(["y" * 200] * 30), "\udcff", "plate/\udcff"])
-async def test_folders_that_no_system_or_no_job_can_hold_are_refused(bench: Bench, folder: str) -> None:
-    answer = await bench.create(bench.job(), b"x", body=b"x", folder=folder)
-
-    assert answer.status_code == 400, answer.text
-    assert bench.files() == {}
-
-
-async def test_a_job_whose_id_is_no_text_is_refused(bench: Bench) -> None:
-    assert (await bench.create("\udcff", b"x", body=b"x")).status_code == 400
-
-
-@pytest.mark.parametrize("folder", ["..", "a/../..", "/etc", "a//b", ".uploads", "a\\b", "./a"])
-async def test_folders_that_lead_out_are_refused(bench: Bench, folder: str) -> None:
-    answer = await bench.create(bench.job(), b"x", body=b"x", folder=folder)
-
-    assert answer.status_code == 400
-    assert bench.files() == {}
-
-
-@pytest.mark.parametrize("name", ["../a.tif", "..", "a/b", "a\\b", "x" * 256])
-async def test_names_that_lead_out_are_refused(bench: Bench, name: str) -> None:
-    answer = await bench.create(bench.job(name), b"x", body=b"x", filename=name)
-
-    assert answer.status_code == 400
-    assert bench.files() == {}
-
-
-async def test_a_link_that_leads_out_is_not_followed(bench: Bench, tmp_path: Path) -> None:
-    (bench.folder / "out").symlink_to(tmp_path)
-
-    answer = await bench.create(bench.job(), b"x", body=b"x", folder="out")
-
-    assert answer.status_code == 400
-    assert not (tmp_path / "a.tif").exists()
-
-
 async def test_terminated_uploads_are_gone(bench: Bench) -> None:
     url = (await bench.create(bench.job(), b"0123456789", body=b"0123")).headers["location"]
 
@@ -435,57 +337,6 @@ async def test_a_folder_that_cannot_be_used_is_named_with_the_remedy(tmp_path: P
     assert "may write to" in answer.text
 
 
-async def test_the_contracts_own_calls(bench: Bench) -> None:
-    job_id = bench.job("a b.tif", dir_name="/data/lab/input/plate/")
-    announced = await bench.client.post("/api/v1/transmitJob", content=gojson.dumps(bench.jobs.jobs[job_id]))
-    headers = {"filename": "a b.tif", "jobid": job_id}
-    sent = await bench.client.post("/api/v1/transmitFile", headers=headers, content=b"content")
-    again = await bench.client.post("/api/v1/transmitFile", headers=headers, content=b"content")
-    retried = await bench.client.post("/api/v1/retry")
-
-    assert [(r.status_code, r.content) for r in (announced, sent, again, retried)] == [(200, b"")] * 4
-    assert bench.files() == {"plate/a b.tif": b"content"}
-    assert bench.jobs.jobs[job_id].state is State.RECEIVED
-    assert isinstance(bench.jobs.facts[-1], InputDelivered)
-    (bench.folder / "plate" / "a b.tif").unlink()
-    assert (await bench.client.post("/api/v1/retry")).status_code == 500
-
-
-async def test_how_the_contract_refuses(bench: Bench) -> None:
-    post, job_id = bench.client.post, bench.job("a.tif")
-    answers = [
-        await post("/api/v1/transmitJob", content=b"{}"),
-        await post("/api/v1/transmitJob", content=b"nonsense"),
-        await post("/api/v1/transmitFile", headers={"filename": "../a.tif", "jobid": job_id}, content=b"x"),
-        await post("/api/v1/transmitFile", headers={"filename": "a.tif", "jobid": "unknown"}, content=b"x"),
-        await post("/api/v1/transmitFile", headers={"filename": "b.tif", "jobid": job_id}, content=b"x"),
-    ]
-    bench.jobs.deaf = AWAY
-    answers.append(await post("/api/v1/transmitFile", headers={"filename": "a.tif", "jobid": job_id}, content=b"x"))
-
-    assert [answer.status_code for answer in answers] == [400, 400, 400, 500, 500, 500]
-    assert answers[0].text == "failed to process TransmitJob request: Id is empty\n"
-    assert answers[2].text == "invalid filename: ../a.tif\n"
-    assert answers[3].text == "did not receive job mapping to id (unknown):\n"
-    assert answers[4].text == "received job input file does not match requested filename (b.tif):\n"
-    assert answers[5].text.startswith("job repo update failed:")
-
-
-@pytest.mark.parametrize(
-    ("dir_name", "folder"),
-    [
-        ("/data/run1/", "data/run1"),
-        ("/tmp/files/input/", ""),
-        ("/tmp/files/input", ""),
-        ("/a/input/b/input/c/d/", "c/d"),
-        ("C:\\lab\\oem-files\\input\\t0\\", "input/t0"),
-        ("", ""),
-    ],
-)
-def test_folders_as_the_contract_maps_them(dir_name: str, folder: str) -> None:
-    assert rules.folder_of(dir_name) == folder
-
-
 async def test_delivery_is_at_most_once_placed_under_any_repetition(bench: Bench) -> None:
     job_id, content = bench.job(), os.urandom(50_000)
     await asyncio.gather(*(bench.create(job_id, content, body=content) for _ in range(8)))
@@ -495,48 +346,8 @@ async def test_delivery_is_at_most_once_placed_under_any_repetition(bench: Bench
     assert bench.files() == {"a.tif": content}
 
 
-def cancelled(bench: Bench, job_id: str) -> None:
-    fact = JobCancelled(job_id=job_id, by="operator", reason="wrong plate")
-    bench.jobs.jobs[job_id] = advance(bench.jobs.jobs[job_id], fact, time.time_ns())
-
-
-async def test_an_upload_in_the_middle_ends_when_its_job_is_cancelled_and_begins_again_after_its_release(bench: Bench):
-    job_id, content = bench.job(), os.urandom(2_000_000)
-    url = (await bench.create(job_id, content)).headers["location"]
-    assert (await bench.patch(url, 0, content[:1_000_000])).status_code == 204
-    cancelled(bench, job_id)
-
-    answer = await bench.patch(url, 1_000_000, content[1_000_000:])
-    again = await bench.create(job_id, content)
-
-    assert (answer.status_code, "cancelled by operator: wrong plate" in answer.text) == (404, True)
-    assert (again.status_code, "cancelled by operator: wrong plate" in again.text) == (409, True)
-    assert bench.files() == {}
-    released = JobReleased(job_id=job_id, by="operator")
-    bench.jobs.jobs[job_id] = advance(bench.jobs.jobs[job_id], released, time.time_ns())
-    url = (await bench.create(job_id, content)).headers["location"]
-    assert (await bench.patch(url, 0, content)).status_code == 204
-    assert bench.files() == {"a.tif": content}
-
-
 async def test_while_the_repository_is_away_an_upload_goes_on(bench: Bench) -> None:
     job_id, content = bench.job(), os.urandom(2_000_000)
     url = (await bench.create(job_id, content)).headers["location"]
     bench.jobs.down = AWAY
     assert (await bench.patch(url, 0, content[:1_000_000])).status_code == 204
-
-
-async def test_a_file_whose_job_is_cancelled_while_its_last_bytes_come_is_not_kept(bench: Bench) -> None:
-    job_id, content = bench.job(), b"some bytes"
-    get = bench.jobs.get
-
-    async def just_before(wanted: str) -> Job:
-        job = await get(wanted)
-        cancelled(bench, job_id)  # after the receiver has asked
-        return job
-
-    bench.jobs.get = just_before  # type: ignore[method-assign]
-    answer = await bench.create(job_id, content, body=content)
-    assert answer.status_code == 201
-    assert bench.files() == {}
-    assert bench.jobs.jobs[job_id].state is State.CANCELLED

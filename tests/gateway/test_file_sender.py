@@ -1,6 +1,7 @@
 """The gateway's file sender: every row of the contract's table 2.6, the archive, previews, rejects."""
 
 import errno
+import hashlib
 import re
 from pathlib import Path
 
@@ -59,6 +60,23 @@ async def test_outputs_are_fetched_by_their_place_also_after_they_were_archived(
         assert answer.headers["content-type"].partition(";")[0] == "text/plain"
         await deliver(house)
     assert not list(house.files.output.iterdir())
+
+
+@pytest.mark.parametrize("doubtful", [True, False])
+async def test_a_damaged_output_is_made_again_once_somebody_doubts_it(house, call, doubtful):
+    sound = output(house).evolve(sha256=hashlib.sha256(b"out").hexdigest())
+    headers = {"Want-Repr-Digest": "sha-256=10"} if doubtful else {}
+    await processed(house, sound)
+    assert (await call("GET", "/transmitFile/job-1/0", headers=headers)).content == b"out"
+    assert (await house.one()).state is State.DELIVERING
+    output(house, content=b"0ut")
+    answer = await call("GET", "/transmitFile/job-1/0", headers=headers)
+    job = await house.one()
+    if doubtful:
+        assert (answer.status_code, job.state) == (409, State.RECEIVED)
+        assert "o.tiff is no longer what its pipeline made" in job.reason
+    else:
+        assert (answer.status_code, job.state) == (200, State.DELIVERING)
 
 
 @pytest.mark.parametrize(("place", "status"), [

@@ -131,6 +131,17 @@ async def test_only_jobs_of_the_pipelines_asked_for_whose_back_off_is_over_can_b
     assert await store.claim("w", [], 9, 60) == []
 
 
+async def test_of_jobs_that_a_run_has_put_off_no_more_are_claimed_than_are_asked_for(store, base):
+    await running(store, "first", "second", "fresh", "fresher")
+    for name in ("first", "second"):
+        await store.apply([s.failed_step(State.RUNNING, name, retry_at=NOW + 5 * 10**9)])
+    base.clock.turn(5)
+    assert [job.id for job in await store.claim("w", ["only-file"], 1, 60, 0)] == ["fresh"]
+    assert [job.id for job in await store.claim("w", ["only-file"], 9, 60, 1)] == ["first", "fresher"]
+    assert await store.claim("w", ["only-file"], 9, 60, 0) == []
+    assert [job.id for job in await store.claim("w", ["only-file"], 9, 60)] == ["second"]
+
+
 async def test_a_pause_that_was_set_by_a_wrong_clock_is_not_waited_for(store):
     await running(store, "hasty")
     await store.apply([s.failed_step(State.RUNNING, "hasty", retry_at=NOW + 3600 * 10**9)])

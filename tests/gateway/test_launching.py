@@ -1,5 +1,6 @@
 """Launching: what pipelines are told and when, what becomes of their answers and of their silence."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -99,6 +100,19 @@ async def told(house, *outputs: OutputFile, status: str = "PipelineComplete"):
     await house.store.apply([s.reported(outputs=outputs, status=status)])
     await confirm(house)
     return await house.jobs.get("job-1")
+
+
+async def test_an_output_that_lost_its_end_before_it_was_looked_at_is_made_again_not_sent(house):
+    whole = made(house, "o.tiff").evolve(size=6, sha256=hashlib.sha256(b"pixels").hexdigest())
+    made(house, "o.tiff", b"pix")
+    job = await told(house, whole)
+    assert (job.state, job.pipeline_details.output_files) == (State.RECEIVED, None)
+    assert "o.tiff is not what its pipeline made: it has 3 bytes" in job.reason
+
+
+async def test_an_output_that_is_not_what_a_pipeline_says_without_its_size_is_made_again(house):
+    job = await told(house, made(house, "o.tiff").evolve(sha256="ab" * 32))
+    assert job.state is State.RECEIVED
 
 
 def made(house, name: str, content: bytes = b"pixels") -> OutputFile:

@@ -13,9 +13,12 @@ from alembic.migration import MigrationContext
 import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.models import State
 from contracts.ports import JobQuery
-from gateway.database import metadata, migrate, open_engine
+from gateway.database import metadata, migrate, open_engine, upgrade
 from gateway.job_repository.listing import listing
+from gateway.job_repository.store import _row
 from tests.support import postgres
+from tests.support import stories as s
+from tests.support.stories import told
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -66,6 +69,19 @@ def test_migrating_again_changes_nothing_and_keeps_the_rows(url):
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT id FROM task")).all() == [("t",)]
     assert differences(engine) == []
+
+
+def test_outputs_that_wait_when_the_schema_is_upgraded_belong_to_their_jobs(url):
+    engine = open_engine(url)
+    waiting = told(s.full_story("waiting")[:7])
+    done = told(s.full_story("done"))
+    with engine.begin() as connection:
+        upgrade(connection, "0006")
+        for job in (done, waiting):
+            connection.execute(metadata.tables["job"].insert(), _row(job))
+        upgrade(connection, "head")
+        assert connection.execute(sa.text("SELECT place, job FROM placed")).all() == [("/out/o.tiff", "waiting")]
+    engine.dispose()
 
 
 def test_four_threads_may_migrate_at_once(url):

@@ -13,6 +13,7 @@ from gateway.retention.rules import Keep, archived_job, scratch_job
 from gateway.retention.sweep import Retention
 from tests.gateway.test_file_sender import deliver, output, processed
 from tests.support import stories as s
+from tests.support.waiting import eventually
 
 DAY = 86_400
 
@@ -203,6 +204,24 @@ async def test_our_own_leftovers_go_when_they_are_a_day_old_and_their_job_has_en
     assert {Path(name) for name in swept.debris} == gone
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in (mine["open"], mine["young"], fine, upload))
+
+
+async def test_scratch_that_a_power_cut_brought_back_goes_at_the_start_if_its_job_has_ended(house):
+    house.clock.now = time.time_ns()
+    await complete(house, "ended")
+    await house.store.apply(s.full_story("open")[:4])
+    folders = {name: house.files.output / f".{name}~1.part" for name in ("ended", "open", "unknown")}
+    young = house.files.output / ".ended~2.part"
+    for folder in (*folders.values(), young):
+        folder.mkdir()
+        (folder / "half").write_bytes(b"x")
+    before, after = house.clock.now / 1e9 - 5, house.clock.now / 1e9 + 5
+    for folder in folders.values():
+        os.utime(folder, (before, before))
+    os.utime(young, (after, after))
+    async with retention(house).running():
+        await eventually(lambda: not folders["ended"].exists())
+    assert all(folder.is_dir() for folder in (folders["open"], folders["unknown"], young))
 
 
 class Cut(BaseException):

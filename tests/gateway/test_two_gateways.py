@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 
 import pytest
+import sqlalchemy as sa
 
 from contracts.bus.local import LocalBus
 from contracts.desk import LONGEST_AWAY, Desk
@@ -15,6 +16,7 @@ from contracts.events import Message
 from contracts.models import InputFile, Job, State
 from contracts.ports import JobQuery
 from gateway.database import doubts, migrate, open_engine
+from gateway.job_repository import placed
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.relay import Relay
 from gateway.job_repository.store import JobStore
@@ -44,6 +46,29 @@ async def waiting(store, count: int) -> list[str]:
     for name in names:
         await store.apply([*s.full_story(name)[:3], s.requested(name)])
     return names
+
+
+async def test_a_file_that_both_confirm_at_once_becomes_the_output_of_one_job(gateways, stores):
+    engine = open_engine(gateways[0].url)
+    for name in ("job-1", "job-2"):
+        await stores[0].apply([*s.full_story(name)[:3], s.requested(name), s.started(name), s.reported(name)])
+    facts = {name: s.confirmed(name, outputs=(s.OUTPUT,)) for name in ("job-1", "job-2")}
+    before = await stores[0].get("job-1")
+
+    def waits() -> bool:
+        with engine.connect() as connection:
+            count = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            return bool(connection.execute(sa.text(count)).scalar())
+
+    with engine.begin() as first:  # one gateway is about to commit ...
+        placed.Placed(first, [facts["job-1"]]).check(before, facts["job-1"])
+        placed.keep(first, {"job-1": before}, {"job-1": before.evolve(state=State.DELIVERING)})
+        second = asyncio.create_task(stores[1].apply([facts["job-2"]]))  # ... when the other one looks whose it is
+        await eventually(lambda: asyncio.to_thread(waits))
+    (verdict,) = await second
+    engine.dispose()
+    assert verdict.status == 409
+    assert "belongs to job job-1" in verdict.error
 
 
 async def test_every_job_is_claimed_by_one_worker_however_many_ask_of_both(stores):

@@ -100,6 +100,15 @@ class Hangs(Plugin):
         return Result()
 
 
+class Calls(Plugin):
+    """Has a program do the work that does not come back; it writes its process id to ``work.attributes["note"]``."""
+
+    def run(self, work: Work) -> Result:
+        note = work.attributes["note"]
+        os.system(f"echo $$ > '{note}.new'; mv '{note}.new' '{note}'; exec sleep 60")
+        return Result()
+
+
 class Hogs(Plugin):
     """Takes 4 GiB of memory."""
 

@@ -1,6 +1,7 @@
 """The runner: claims, leases, reports and stops, with workers that do as the test says."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipelines.registry import Installed
 from pipelines.runner import Runner
 from pipelines.workers import Closed, Limits
 from tests.support import stories as s
-from tests.support.house import house_in
+from tests.support.house import SECOND, house_in
 from tests.support.tanks import Tank
 from tests.support.waiting import eventually
 
@@ -138,6 +139,26 @@ async def test_a_run_that_took_long_lets_others_go_first(house):
             house.clock.turn(waits / 1e9 + 1)
 
 
+@pytest.mark.parametrize(("size", "together"), [(1, 2), (3, 2)])
+async def test_jobs_that_failed_before_never_take_all_processes(house, size, together):
+    """With one process there is none to keep free: two hands as ever."""
+    hung = [f"hung-{number}" for number in range(5)]
+    workers = ScriptedWorkers(lambda _request: DONE)
+    await launched(house, *hung)
+    retry_at = house.clock.now + SECOND
+    await house.store.apply([s.failed_step(State.RUNNING, name, retry_at=retry_at) for name in hung])
+    house.clock.turn(1)
+    async with runner_of(house, workers, size=size).running():
+        await eventually(lambda: len(workers.requests) == together)
+        await launched(house, "fresh")
+        if size > 1:
+            await eventually(lambda: workers.requests[-1].job == "fresh")
+        assert [request.job for request in workers.requests][:together] == hung[:together]
+        workers.may_finish.set()
+        for name in hung:
+            await eventually(lambda name=name: _is(house, name, State.PROCESSED))
+
+
 @pytest.mark.parametrize("cancelled", [True, False])
 async def test_what_is_not_done_within_the_drain_time_is_given_back_however_the_stop_came(
     house, workers, runner, cancelled
@@ -185,28 +206,67 @@ async def test_the_lease_is_kept_alive_and_work_stops_when_the_job_is_no_longer_
     assert await state_of(house, "job-1") is State.PROCESSED
 
 
+class Deaf:
+    """The job repository, which for so many times does not take what it is told, for this reason."""
+
+    def __init__(self, house, times: float, error: Exception) -> None:
+        self.house, self.times, self.error = house, times, error
+        self.refused = 0
+        self.find, self.get = house.jobs.find, house.jobs.get
+        self.claim, self.release = house.jobs.claim, house.jobs.release
+
+    async def report(self, facts):
+        if self.refused < self.times:
+            self.refused += 1
+            raise self.error
+        return await self.house.jobs.report(facts)
+
+
 async def test_a_result_is_told_until_the_repository_takes_it(house, workers):
-    class Deaf:
-        """The job repository, away for the first three times that something is told."""
-
-        def __init__(self) -> None:
-            self.refused = 0
-            self.find, self.get = house.jobs.find, house.jobs.get
-            self.claim, self.release = house.jobs.claim, house.jobs.release
-
-        async def report(self, facts):
-            if self.refused < 3:
-                self.refused += 1
-                raise Unavailable("restarting")
-            return await house.jobs.report(facts)
-
     await launched(house, "job-1")
     workers.may_finish.set()
-    jobs = Deaf()
+    jobs = Deaf(house, 3, Unavailable("restarting"))
     async with runner_of(house, workers, jobs).running():
         await eventually(lambda: _is(house, "job-1", State.PROCESSED), seconds=20)
     assert jobs.refused == 3
     assert len(workers.requests) == 1
+
+
+async def test_a_stop_does_not_wait_for_a_repository_that_takes_no_result(house, workers):
+    """The job runs again; who stops the process would else have to kill it."""
+    await launched(house, "job-1")
+    workers.may_finish.set()
+    jobs = Deaf(house, float("inf"), Unavailable("away"))
+    stop = asyncio.Event()
+
+    async def serve():
+        async with runner_of(house, workers, jobs).running():
+            await stop.wait()
+
+    serving = asyncio.create_task(serve())
+    await eventually(lambda: jobs.refused)
+    stop.set()
+    await asyncio.wait([serving], timeout=10)
+    assert serving.done()
+    assert (await house.one()).lease_holder == ""
+
+
+async def test_the_lease_is_kept_alive_after_an_answer_that_makes_no_sense(house, workers, caplog):
+    """As from a proxy that answers 200 with a page of its own."""
+    caplog.set_level(logging.CRITICAL)
+    await launched(house, "job-1")
+    jobs = Deaf(house, 1, ValueError("not JSON"))
+    async with runner_of(house, workers, jobs, lease_seconds=0.03).running():
+        await eventually(lambda: jobs.refused)
+        claimed = (await house.one()).lease_until
+        house.clock.turn(0.02)
+
+        async def prolonged():
+            return (await house.one()).lease_until > claimed
+
+        await eventually(prolonged)
+        workers.may_finish.set()
+        await eventually(lambda: _is(house, "job-1", State.PROCESSED))
 
 
 async def test_no_more_jobs_are_claimed_than_two_for_each_process(house, workers, runner):

@@ -1,85 +1,26 @@
 """The pool of worker processes: what one job breaks, no other feels."""
 
 import asyncio
-import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from pipelines.delivery import discard, scratch_of
-from pipelines.execution import execute
 from pipelines.workers import Closed, Outcome, RunRequest, Status, Workers
+from tests.pipelines.asking import HERE, Run, alive, ask, files, until
 
-Run = Callable[[RunRequest], Awaitable[Outcome]]
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def _rogues(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(HERE)  # worker processes inherit the path
-
-
-@pytest.fixture
-async def workers(_rogues: None) -> AsyncIterator[Workers]:
-    async with Workers(2, preload=("rogues:Nothing",)) as pool:
-        yield pool
-
-
-@pytest.fixture(params=["here", "in a worker"])
-async def run(request: pytest.FixtureRequest, _rogues: None) -> AsyncIterator[Run]:
-    """Carries out a request, in this process or in the pool: what comes of it is the same."""
-    if request.param == "here":
-        yield lambda asked: asyncio.to_thread(execute, asked)
-    else:
-        async with Workers(1) as pool:
-            yield pool.run
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "in" / "well-A1.tif"
-    path.parent.mkdir()
-    path.write_bytes(b"pixels")
-    return path
-
-
-def ask(image: Path, rogue: str, job: str = "job-1", timeout: float = 30, **parameters: str) -> RunRequest:
-    folder = image.parent.parent / "out"
-    return RunRequest(job, "rogue", f"rogues:{rogue}", image, folder, parameters, timeout=timeout)
-
-
-def files(folder: Path) -> dict[str, str]:
-    """What lies in a folder, but for the second names by which a job's outputs are known until it is reported."""
-    seen = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.parent.suffix != ".part"]
-    return {str(p.relative_to(folder)): p.read_text() for p in seen}
+pytestmark = pytest.mark.usefixtures("rogues")
 
 
 async def works(workers: Workers, image: Path) -> bool:
     return (await workers.run(ask(image, "Nothing", "after"))).status is Status.DONE
-
-
-async def test_outputs_lie_in_the_folder_with_size_and_digest(run: Run, image: Path) -> None:
-    outcome = await run(ask(image, "Writes", **{"b.txt": "two", "a.txt": "one"}))
-
-    assert outcome.status is Status.DONE
-    assert outcome.folder == image.parent.parent / "out"
-    assert outcome.outputs == (
-        ("b.txt", 3, hashlib.sha256(b"two").hexdigest()),
-        ("a.txt", 3, hashlib.sha256(b"one").hexdigest()),
-    )
-    assert (outcome.qc_flags, outcome.results, outcome.reason) == ("passed", "a.txt,b.txt", "")
-    assert 0 < outcome.seconds < 30
-    assert files(outcome.folder) == {"a.txt": "one", "b.txt": "two"}
-    discard(scratch_of(outcome.folder, "job-1", 0))  # as whoever has reported the job does
-    assert [p.name for p in sorted(outcome.folder.iterdir())] == ["a.txt", "b.txt"]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +77,19 @@ async def test_a_job_beyond_its_time_is_stopped(workers: Workers, image: Path) -
     assert os.listdir(image.parent.parent / "out") == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+async def test_a_program_that_a_plug_in_has_called_ends_with_the_job_that_is_beyond_its_time(
+    workers: Workers, image: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    asked = replace(ask(image, "Calls", timeout=1.0), attributes={"note": str(note)})
+    outcome = await asyncio.wait_for(workers.run(asked), 20)
+
+    assert outcome.status is Status.TIMED_OUT
+    await until(lambda: not alive(int(note.read_text())))
+    assert await works(workers, image)
+
+
 async def test_rogues_among_many_jobs_harm_only_themselves(workers: Workers, image: Path) -> None:
     kinds = ["Nothing", "Vanishes", "Nothing", "Fails", "Nothing", "Hangs", "Nothing"] * 4
     outcomes = await asyncio.gather(
@@ -175,6 +129,25 @@ async def test_cancelling_a_job_ends_its_process(workers: Workers, image: Path, 
         await run
     await until(lambda: not psutil.pid_exists(int(note.read_text())))
     assert await works(workers, image)
+
+
+async def test_cancelling_a_job_that_has_just_ended_harms_not_the_next_in_its_process(image: Path) -> None:
+    class Overtaken(Workers):
+        """Somebody cancels the first job between its end and the moment in which it is told."""
+
+        first: "asyncio.Task[Outcome] | None" = None
+
+        def _after(self, slot: Any, alarm: asyncio.TimerHandle) -> None:
+            super()._after(slot, alarm)
+            if self.first is not None:
+                self.first.cancel()
+
+    async with Overtaken(1) as workers:
+        first = workers.first = asyncio.create_task(workers.run(ask(image, "Nothing")))
+        second = asyncio.create_task(workers.run(ask(image, "Nothing", "job-2")))
+        assert (await second).status is Status.DONE
+        with pytest.raises(asyncio.CancelledError):
+            await first
 
 
 async def test_a_worker_killed_while_idle_costs_no_job(workers: Workers, image: Path) -> None:
@@ -238,94 +211,6 @@ def test_a_job_id_that_cannot_name_a_folder_is_refused(image: Path) -> None:
             ask(image, "Nothing", job)
 
 
-@pytest.mark.parametrize("names", ["absent", "sub", "sub/inner", "../in/well-A1.tif", "there|there", "", ".", "link"])
-async def test_an_output_that_is_no_plain_file_of_the_scratch_is_refused(run: Run, image: Path, names: str) -> None:
-    outcome = await run(ask(image, "Names", names=names))
-
-    assert (outcome.status, "Undeliverable" in outcome.reason) == (Status.ERROR, True)
-    assert files(image.parent.parent / "out") == {}
-
-
-async def test_another_jobs_output_is_never_overwritten(run: Run, image: Path) -> None:
-    first = await run(ask(image, "Writes", "j1", a="one", b="1"))
-    second = await run(ask(image, "Writes", "j2", c="two", b="2", a="zwei"))
-    again = await run(ask(image, "Writes", "j2", c="two", b="2", a="zwei"))
-
-    out = image.parent.parent / "out"
-    assert (first.folder, second.folder) == (out, out / "j2")
-    assert (again.folder, again.outputs) == (second.folder, second.outputs)
-    assert files(out) == {"a": "one", "b": "1", "j2/a": "zwei", "j2/b": "2", "j2/c": "two"}
-
-
-async def test_an_equal_output_of_another_job_is_not_shared(run: Run, image: Path) -> None:
-    first = await run(ask(image, "Writes", "j1", a="one"))
-    other = await run(ask(image, "Writes", "j2", a="one", b="new"))
-
-    assert first.folder is not None
-    assert other.folder == first.folder / "j2"
-    assert files(image.parent.parent / "out") == {"a": "one", "j2/a": "one", "j2/b": "new"}
-
-
-async def test_a_run_that_nobody_was_told_of_is_taken_back_by_the_next(run: Run, image: Path) -> None:
-    requests = [replace(ask(image, "Writes", "j1", a=f"run {n}"), attempt=n + 1) for n in range(3)]
-    folders = [(await run(request)).folder for request in requests]
-
-    out = image.parent.parent / "out"
-    assert folders == [out] * 3
-    assert files(out) == {"a": "run 2"}
-
-
-async def test_a_run_that_was_told_of_is_never_touched_by_the_next(run: Run, image: Path) -> None:
-    out = image.parent.parent / "out"
-    folders = []
-    for number in range(4):
-        folders.append((await run(ask(image, "Writes", "j1", a=f"run {number}"))).folder)
-        discard(scratch_of(out, "j1", 0))
-
-    assert folders == [out] + [out / "j1"] * 3
-    assert files(out) == {"a": "run 0", "j1/a": "run 3"}
-
-
-async def test_jobs_that_race_for_a_name_all_keep_what_they_made(workers: Workers, image: Path) -> None:
-    outcomes = await asyncio.gather(*(workers.run(ask(image, "Writes", f"j{n}", same=f"by {n}")) for n in range(40)))
-
-    texts = [(outcome.folder / "same").read_text() for outcome in outcomes if outcome.folder]
-    assert texts == [f"by {n}" for n in range(40)]
-
-
-async def test_rubbish_of_a_crash_is_gone_at_the_next_run(run: Run, image: Path) -> None:
-    out = image.parent.parent / "out"
-    for attempt in (1, 2):
-        scratch_of(out, "job-1", attempt).mkdir(parents=True)
-        (scratch_of(out, "job-1", attempt) / "rubbish").write_text("from before a power cut")
-
-    outcome = await run(replace(ask(image, "Writes", "job-1", a="one"), attempt=2))
-
-    assert outcome.results == "a"
-    assert list(out.rglob("rubbish")) == []
-
-
-def spoilt(image: Path) -> str:
-    """The digest of the image as it was; then it is another."""
-    digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    image.write_bytes(b"a bit has turned")
-    return digest
-
-
-async def test_an_image_that_is_not_what_arrived_is_put_aside_and_not_processed(run: Run, image: Path) -> None:
-    before = ask(image, "Writes", "job-1", a="one")
-    request = replace(before, sha256=spoilt(image))
-
-    for _ in range(2):  # the second time as after a crash: it was put aside, and nobody was told
-        outcome = await run(replace(request, job="job-2"))
-        assert outcome.status is Status.DAMAGED
-        assert "is not the file that arrived" in outcome.reason
-    assert files(image.parent) == {f".{image.name}.job-2.damaged": "a bit has turned"}
-
-    missing = await run(replace(request, job="job-3"))
-    assert (missing.status, "not there any more" in missing.reason) == (Status.DAMAGED, True)
-
-
 PARENT = """
 import asyncio, sys
 from pathlib import Path
@@ -376,31 +261,16 @@ def test_a_program_that_forgets_to_close_its_pool_still_ends(tmp_path: Path) -> 
     assert not alive(int(done.stdout))
 
 
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-async def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not come true in time"
-        await asyncio.sleep(0.005)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of the address space")
 async def test_a_pipeline_may_have_a_limit_of_its_own_which_holds_for_no_other(image: Path) -> None:
     async with Workers(1) as workers:
-        small = replace(ask(image, "Hogs"), memory_bytes=2 << 30)
+        small = replace(ask(image, "Hogs", timeout=120), memory_bytes=2 << 30)
         outcome = await workers.run(small)
         assert (outcome.status, "MemoryError" in outcome.reason) == (Status.ERROR, True)
-        assert (await workers.run(ask(image, "Hogs", "job-2"))).status is Status.DONE
+        assert (await workers.run(ask(image, "Hogs", "job-2", timeout=120))).status is Status.DONE
     async with Workers(1, memory_bytes=2 << 30) as workers:
-        assert (await workers.run(replace(ask(image, "Hogs"), memory_bytes=8 << 30))).status is Status.DONE
-        assert (await workers.run(ask(image, "Hogs", "job-2"))).status is Status.ERROR
+        assert (await workers.run(replace(ask(image, "Hogs", timeout=120), memory_bytes=8 << 30))).status is Status.DONE
+        assert (await workers.run(ask(image, "Hogs", "job-2", timeout=120))).status is Status.ERROR
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the address space of a process")

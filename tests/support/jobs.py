@@ -50,7 +50,9 @@ class FakeJobs:
         self._answer()
         return self.restored
 
-    async def claim(self, worker: str, pipelines: Sequence[str], limit: int, seconds: float) -> list[Job]:
+    async def claim(
+        self, worker: str, pipelines: Sequence[str], limit: int, seconds: float, retries: int | None = None
+    ) -> list[Job]:
         self._answer()
         now = time.time_ns()
         until = now + int(seconds * 1e9)

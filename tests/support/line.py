@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from contracts.hosting import PORTS
+from tests.support.tasks import end_all
 
 GATEWAY = ("file-receiver-gateway", "job-repository", "task-launcher", "file-sender-gateway")
 
@@ -56,7 +57,6 @@ class Lines:
         """``near`` and ``far``: offsets of the ports, the edge's and the gateway's."""
         self._near, self._far, self._judge, self._count = near, far, judge, count
         self._loop = asyncio.new_event_loop()
-        self._open: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lines", daemon=True)
 
     def __enter__(self) -> "Lines":
@@ -79,19 +79,16 @@ class Lines:
     async def _end(self) -> None:
         for server in self._servers:
             server.close()
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await end_all()
 
     def _serving(self, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], "asyncio.Future[None]"]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._open.add(task)
             try:
-                await self._connection(port, reader, writer)
+                # Its task is watched by asyncio's streams, which (3.11) take a cancelled one for a mistake.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._connection(port, reader, writer)
             finally:
-                self._open.discard(task)
+                writer.transport.abort()
 
         return serve  # type: ignore[return-value]
 

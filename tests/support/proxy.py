@@ -45,8 +45,11 @@ async def proxied(target: int, faults: Iterable[Fault] = ()) -> AsyncIterator[Pr
         assert task is not None
         open_ones.add(task)
         try:
-            await _connection(proxy, reader, writer)
+            # Its task is watched by asyncio's streams, which (3.11) take a cancelled one for a mistake.
+            with contextlib.suppress(asyncio.CancelledError):
+                await _connection(proxy, reader, writer)
         finally:
+            writer.transport.abort()
             open_ones.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

@@ -31,6 +31,10 @@ def damaged(job_id: str = "job-1", worker: str = "w1", attempt: int = 1, by: str
     return ev.InputDamaged(job_id=job_id, by=by, reason="not what arrived", worker=worker, attempt=attempt)
 
 
+def output_damaged(job_id: str = "job-1", attempt: int = 1, by: str = "file-sender-gateway"):
+    return ev.OutputDamaged(job_id=job_id, by=by, reason="not what was made", attempt=attempt)
+
+
 def requested(job_id: str = "job-1", pipeline: str = "only-file", lease_until: int = 0, **more: object):
     fields = {"task_id": "task-1", "pipeline_id": pipeline, "output_host": "gateway", "output_folder": "/out"}
     return ev.PipelineRequested(job_id=job_id, by="task-launcher", lease_until=lease_until, **(fields | more))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(condition: Callable[[], object | Awaitable[object]], seconds: float = 10.0, every: float = 0.01):
+async def eventually(condition: Callable[[], object | Awaitable[object]], seconds: float = 30.0, every: float = 0.01):
     """The first truthy value of a condition; it may be a plain or an async function. Fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
