@@ -77,8 +77,10 @@ def test_outputs_that_wait_when_the_schema_is_upgraded_belong_to_their_jobs(url)
     done = told(s.full_story("done"))
     with engine.begin() as connection:
         upgrade(connection, "0006")
+        then = sa.Table("job", sa.MetaData(), autoload_with=connection)
         for job in (done, waiting):
-            connection.execute(metadata.tables["job"].insert(), _row(job))
+            row = {name: value for name, value in _row(job).items() if name in then.columns}
+            connection.execute(then.insert(), row)
         upgrade(connection, "head")
         assert connection.execute(sa.text("SELECT place, job FROM placed")).all() == [("/out/o.tiff", "waiting")]
     engine.dispose()
