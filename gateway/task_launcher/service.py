@@ -38,6 +38,16 @@ class Retry(Model):
     timeout_duration: Text = ""
 
 
+class ParameterWords(BaseModel):
+    """What is said of a setting of a pipeline; whoever says less is taken to mean text."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    kind: str = "str"
+    default: bool | int | float | str = ""
+    description: str = ""
+
+
 class PipelineWords(BaseModel):
     """What a worker says of one of its pipelines."""
 
@@ -46,7 +56,7 @@ class PipelineWords(BaseModel):
     topic: str
     name: str
     description: str = ""
-    parameters: dict[str, dict[str, str | float | bool]] = {}
+    parameters: dict[str, ParameterWords] = {}
 
 
 class Registration(BaseModel):

@@ -72,6 +72,8 @@ def found(console: Console, folder: Path, names: list[str], chosen: argparse.Nam
             machine = SpreadMachine(
                 folder / name, chosen.seed, command=command, aimed=planted_spread.AIMED[name], round_of=6
             )
+            for instance in machine.world.instances.values():
+                instance.environment |= planted_spread.SETTINGS.get(name, {})
             machine.world.patience = 45
         else:
             machine = Machine(folder / name, chosen.seed, command)

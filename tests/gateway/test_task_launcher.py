@@ -235,6 +235,16 @@ async def test_a_parameter_without_end_is_refused_and_spoils_no_listing(call):
     assert (await call("GET", "/pipelines")).json() == []
 
 
+async def test_a_parameter_of_which_little_is_said_is_listed_as_text_so_that_forms_can_show_it(call):
+    said = {"topic": "t", "name": "n", "parameters": {"little": {}, "much": {"kind": "int", "default": 5}}}
+    assert (await call("POST", "/pipelines", {"worker": "w", "pipelines": [said]})).status_code == 200
+    (listed,) = (await call("GET", "/pipelines")).json()
+    assert listed["parameters"] == {
+        "little": {"kind": "str", "default": "", "description": ""},
+        "much": {"kind": "int", "default": 5, "description": ""},
+    }
+
+
 @pytest.mark.parametrize("duration", ["9" * 400 + "h", "9" * 30 + "s", "2562048h"])
 async def test_a_duration_longer_than_go_has_is_refused_as_go_does(call, duration):
     answer = await call("POST", "/retry", {"TimeoutDuration": duration})
