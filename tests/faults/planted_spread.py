@@ -4,9 +4,8 @@
 ``python -m tests.faults.planted_spread MISTAKE serve job-repository …``
 """
 
-import asyncio
-import contextlib
 import os
+import random
 import sys
 import time
 import uuid
@@ -84,23 +83,17 @@ def no_digest_after_download() -> None:
 
 
 def bus_trusted() -> None:
-    """What was to be published counts as heard, and services never look by themselves."""
-    from contracts.bus.mqtt import MqttBus
+    """Services never look by themselves, and the bus loses one message in five."""
     from contracts.bus.redis import RedisBus
     from contracts.desk import Desk
-    from contracts.errors import AppError
 
-    def trusting(publish: Any) -> Any:
-        async def published(self: Any, *arguments: Any, **more: Any) -> None:
-            with contextlib.suppress(AppError, TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await publish(self, *arguments, **more)
+    publish = RedisBus.publish
 
-        return published
+    async def losing(self: Any, topic: str, payload: bytes, *, key: str = "") -> None:
+        if random.random() < 0.8:
+            await publish(self, topic, payload, key=key)
 
-    for bus in (RedisBus, MqttBus):
-        bus.publish = trusting(bus.publish)  # type: ignore[method-assign]
-
+    RedisBus.publish = losing  # type: ignore[method-assign]
     make = Desk.__init__
 
     def waiting(self: Any, *arguments: Any, **more: Any) -> None:
@@ -137,7 +130,7 @@ AIMED: dict[str, tuple[str, ...]] = {
     "delivered-twice": ("kill -9 as a result", "line cut: edge"),
     "no-fencing": ("runner stands still",),
     "no-digest-after-download": ("bit turned in a download",),
-    "bus-trusted": ("broker away", "kill -9: the broker", "line dark: bus"),
+    "bus-trusted": ("broker away", "kill -9: the broker"),
     "unsynced": ("power cut",),
     "damage-believed": ("result that waits",),
 }
