@@ -14,7 +14,7 @@ from pathlib import Path
 from contracts.disk import LONGEST, no_room, sha256_of
 from contracts.states import MAX_FAILURES
 from pipelines.delivery import Output, deliver, scratch
-from pipelines.plugin import BadInput, Pipeline, Result, Work
+from pipelines.plugin import BadInput, Later, Pipeline, Result, Work
 from pipelines.registry import make
 
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -35,6 +35,8 @@ class Status(StrEnum):
     """The worker's interpreter is gone: a segmentation fault, ``os._exit``, the out-of-memory killer."""
     NO_ROOM = "no-room"
     """A disk was full; it is not the job's fault."""
+    LATER = "later"
+    """What the plug-in needs is away; it is not the job's fault."""
     TIMED_OUT = "timed-out"
 
 
@@ -87,6 +89,8 @@ class Outcome:
     qc_flags: str = ""
     reason: str = ""
     """For the operator: why it is not done."""
+    wait: float = 0.0
+    """Where it is put off: so long it is of no use to try again (s)."""
     seconds: float = 0.0
     """Spent in the plug-in's own ``run``; where that ended its process, in all."""
 
@@ -115,6 +119,8 @@ def execute(request: RunRequest) -> Outcome:
         return Outcome(Status.DONE, where, outputs, str(result.results), str(result.qc_flags), seconds=seconds)
     except BadInput as error:
         return Outcome(Status.BAD_INPUT, reason=_short(str(error)), seconds=time.perf_counter() - started)
+    except Later as error:
+        return Outcome(Status.LATER, reason=_short(str(error)), wait=error.seconds)
     except (Exception, SystemExit) as error:
         if no_room(error) or (error.__cause__ is not None and no_room(error.__cause__)):
             return Outcome(Status.NO_ROOM, reason=why(error), seconds=time.perf_counter() - started)

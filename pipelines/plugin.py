@@ -16,6 +16,17 @@ class BadInput(Exception):
     """This file can never be processed: trying again is of no use. The text is shown to the operator."""
 
 
+class Later(Exception):
+    """What the pipeline needs is away just now, such as a model server: the job waits, and this run does not count.
+
+    The text says what is waited for, the same each time; ``seconds``: earlier it is of no use to try again.
+    """
+
+    def __init__(self, text: str, seconds: float = 0.0) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One setting of a pipeline that a task may change (``ModelParameters`` of the task)."""
@@ -61,7 +72,8 @@ class Pipeline(Protocol):
     parameters: Mapping[str, Parameter]
 
     def run(self, work: Work) -> Result:
-        """Process one file. ``BadInput`` ends the job; any other exception is tried again a few times."""
+        """Process one file. ``BadInput`` ends the job, ``Later`` puts it off; any other exception is tried again a few
+        times."""
         ...
 
 

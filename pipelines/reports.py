@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 BY = "pipeline-runner"
 LONGEST_TURN = 600.0
 """Seconds for which a job that took its worker long lets others go first, at most; less than ``rules.FARTHEST``."""
+LONGEST_WAIT = 30.0
+"""Seconds after which a job that was put off is tried again at the latest, unless its pipeline asks for more."""
 FULL_PAUSE = 5 * 10**9
 """ns for which a job is left alone whose run found a disk full."""
 
@@ -38,15 +40,11 @@ def fact_of(job: Job, outcome: Outcome, *, worker: str, tries: int, now: int, ch
         return InputDamaged(job_id=job.id, by=BY, reason=outcome.reason, worker=worker, attempt=job.attempts)
     log.warning("job %s: %s", job.id, outcome.reason)
     if outcome.status is Status.NO_ROOM:
-        return JobWaits(
-            job_id=job.id,
-            by=BY,
-            state=State.RUNNING,
-            reason=f"waits for room on the disk of {details.output_folder}",
-            until=now + FULL_PAUSE,
-            worker=worker,
-            attempt=job.attempts,
-        )
+        return _waits(job, f"waits for room on the disk of {details.output_folder}", now + FULL_PAUSE, worker)
+    if outcome.status is Status.LATER:
+        # The oftener it was in vain the longer the pause, so that thousands of jobs that wait cost little.
+        pause = max(outcome.wait, pause_after(job.spared, first=2.0, longest=LONGEST_WAIT, chance=chance))
+        return _waits(job, outcome.reason, now + int(pause * 1e9), worker)
     # A run that took its worker long is not repeated at once: the others come first, longer each time.
     pause = pause_after(job.failures, first=0.5, chance=chance)
     pause += min(outcome.seconds * (job.failures + 1), LONGEST_TURN)
@@ -59,6 +57,12 @@ def fact_of(job: Job, outcome: Outcome, *, worker: str, tries: int, now: int, ch
         retry_at=now + int(pause * 1e9),
         worker=worker,
         tries=tries,
+    )
+
+
+def _waits(job: Job, reason: str, until: int, worker: str) -> JobWaits:
+    return JobWaits(
+        job_id=job.id, by=BY, state=State.RUNNING, reason=reason, until=until, worker=worker, attempt=job.attempts
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from pipelines import delivery
-from pipelines.plugin import BadInput, Parameter, Result, Work
+from pipelines.plugin import BadInput, Later, Parameter, Result, Work
 
 
 class Plugin:
@@ -53,6 +53,11 @@ class Names(Plugin):
 class Complains(Plugin):
     def run(self, work: Work) -> Result:
         raise BadInput(f"{work.image.name} is a poem; bring an image")
+
+
+class Awaits(Plugin):
+    def run(self, work: Work) -> Result:
+        raise Later("waits for the\nmodel server", 7.5)
 
 
 class Fails(Plugin):

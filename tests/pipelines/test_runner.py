@@ -336,6 +336,31 @@ async def test_a_run_that_finds_the_disk_full_counts_neither_as_a_failure_nor_as
     assert [request.attempt for request in workers.requests] == [1, 2]
 
 
+async def test_a_run_that_was_put_off_counts_neither_as_a_failure_nor_as_a_run(house):
+    away = Outcome(Status.LATER, reason="waits for the model server", wait=100.0)
+    workers = ScriptedWorkers(lambda _request: away if len(workers.requests) < 3 else DONE)
+    workers.may_finish.set()
+    await launched(house, "a")
+    async with runner_of(house, workers).running():
+        for runs in (1, 2):
+
+            async def waits(runs: int = runs) -> bool:
+                job = await house.one()
+                return job.reason == "waits for the model server" and job.spared == runs
+
+            await eventually(waits)
+            job = await house.one()
+            assert (job.state, job.failures, job.attempts - job.spared) == (State.RUNNING, 0, 0)
+            assert job.not_before >= house.clock.now + 90 * SECOND  # as it asks for, not sooner
+            house.clock.turn(101)
+
+        async def processed() -> bool:
+            return (await house.one()).state is State.PROCESSED
+
+        await eventually(processed)
+    assert len(workers.requests) == 3
+
+
 async def test_without_room_for_outputs_nothing_is_claimed_and_jobs_say_why(house, workers, tmp_path):
     tank = Tank(99)
     await launched(house, "a")

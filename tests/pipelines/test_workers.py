@@ -289,3 +289,8 @@ async def test_a_full_disk_is_told_apart_from_a_fault_of_the_job(run: Run, image
     outcome = await run(ask(image, how))
     assert outcome.status is Status.NO_ROOM
     assert "No space left" in outcome.reason or "cannot write" in outcome.reason
+
+
+async def test_a_plug_in_can_put_its_job_off(run: Run, image: Path) -> None:
+    outcome = await run(ask(image, "Awaits"))
+    assert (outcome.status, outcome.reason, outcome.wait) == (Status.LATER, "waits for the model server", 7.5)
