@@ -1,33 +1,36 @@
-"""The network that ships with this package: checked, compiled once for each shape, run by OpenVINO."""
+"""The network that ships with this package: checked, and run wherever the settings say."""
 
 import hashlib
 import json
-import os
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov  # type: ignore[import-untyped]
 
+from pipelines.backends.address import Address
+from pipelines.backends.blocking import Blocking, Predictor
+from pipelines.backends.errors import BadModel
+from pipelines.backends.factory import backend
+from pipelines.backends.tensors import ModelRef, Signature, Tensor
 from pipelines.nuclei.normalise import Plane
 from pipelines.nuclei.tiling import Maps
 
 MODELS = Path(__file__).parent.parent / "models" / "nuclei"
 VERSION = "1"
 PRECISIONS = ("fp32", "int8")
-THREADS = "CYTOBUS_INFERENCE_THREADS"
-"""Environment: threads of one inference; 1 unless set, because workers are processes, one for each core."""
-CACHE = "CYTOBUS_INFERENCE_CACHE"
-"""Environment: a folder in which compiled models are kept between processes; none unless set."""
-SHAPES_KEPT = 8
-"""Compiled shapes held in memory; the one not used for longest makes room."""
+NAMES: Mapping[str, str] = {"fp32": "nuclei", "int8": "nuclei-int8"}
+"""What the models are called at a server, by precision."""
+WANTED = Signature(
+    (Tensor("image", "float32", (None, 1, None, None)),), (Tensor("maps", "float32", (None, 3, None, None)),)
+)
+"""A batch of planes in 0..1, nuclei bright; the probability of a nucleus, that of its boundary, and the distance to the
+edge as a share of the largest in the nucleus."""
 
 
-class BrokenModel(Exception):
+class BrokenModel(BadModel):
     """A model's files are missing or not those that were described when it was exported."""
 
 
@@ -58,19 +61,27 @@ class ModelFolder:
         return content
 
 
-@dataclass
 class Model:
     """A function from a plane to maps. Not to be shared between threads."""
 
-    folder: ModelFolder = field(default_factory=ModelFolder)
-    precision: str = "fp32"
-    _compiled: "OrderedDict[tuple[int, ...], ov.InferRequest]" = field(default_factory=OrderedDict, repr=False)
+    def __init__(
+        self, folder: ModelFolder | None = None, precision: str = "fp32", address: Address | None = None
+    ) -> None:
+        """Where ``address`` says, or by OpenVINO in this process. Raises ``BrokenModel`` if that needs files that are
+        not those described, ``BadAddress`` if it is no place for this machine."""
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+        self.folder, self.precision, address = folder or ModelFolder(), precision, address or Address()
+        # The precision that was measured when the model was exported; bfloat16 is for the settings to choose.
+        place = Blocking(backend(address, self._files, "f32"))
+        name = address.text("model", NAMES[precision])
+        self._predict = Predictor(place, ModelRef(name, address.text("version", "")), WANTED)
+        if address.scheme == "openvino":
+            self.ready()
 
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
-        self._core = ov.Core()
-        self._files = self.folder.read(f"{self.precision}/model.xml"), self.folder.read(f"{self.precision}/model.bin")
+    def ready(self) -> None:
+        """Raises what is wrong with the model, or with where it runs, before any work is done."""
+        self._predict.ready()
 
     def __call__(self, plane: Plane) -> Maps:
         """From float32 (H, W) in 0..1, sides multiples of 16, to float32 (3, H, W), each map in 0..1.
@@ -78,32 +89,12 @@ class Model:
         The maps are the probability of a nucleus, that of its boundary, and the distance to the edge as a
         share of the largest in the nucleus.
         """
-        request = self._request(plane.shape)
-        request.infer([np.ascontiguousarray(plane)[None, None]], share_inputs=True)
-        # The buffer belongs to the request, which will be used again.
-        return np.array(request.get_output_tensor(0).data[0], np.float32)
+        answer = self._predict({"image": np.ascontiguousarray(plane, np.float32)[None, None]})
+        maps: Maps = np.require(answer.outputs["maps"][0], np.float32, "W")
+        return maps
 
-    def _request(self, shape: tuple[int, ...]) -> ov.InferRequest:
-        request = self._compiled.pop(shape, None) or self._compile(shape)
-        self._compiled[shape] = request
-        if len(self._compiled) > SHAPES_KEPT:
-            self._compiled.popitem(last=False)
-        return request
-
-    def _compile(self, shape: tuple[int, ...]) -> ov.InferRequest:
-        network = self._core.read_model(*self._files)
-        # A known shape lets the compiler plan memory and choose kernels; dynamic ones are slower.
-        network.reshape([1, 1, *shape])
-        return self._core.compile_model(network, "CPU", _settings()).create_infer_request()
-
-
-def _settings() -> dict[str, str]:
-    settings = {
-        # On some processors the default is bfloat16, which would not be the model that was measured.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": os.environ.get(THREADS, "1"),
-    }
-    if cache := os.environ.get(CACHE):
-        settings["CACHE_DIR"] = cache
-    return settings
+    def _files(self, ref: ModelRef) -> tuple[str, bytes, bytes]:
+        version = str(self.folder.metadata.get("version", ""))
+        if ref.version not in ("", version):
+            raise BrokenModel(f"{ref} is not at {self.folder.path}, which has version {version}; name that, or none")
+        return version, self.folder.read(f"{self.precision}/model.xml"), self.folder.read(f"{self.precision}/model.bin")

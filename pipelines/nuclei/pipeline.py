@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.backends.factory import chosen
 from pipelines.images import Picture, read_image, write_tiff
 from pipelines.nuclei.measure import Table, as_csv, measure
 from pipelines.nuclei.model import PRECISIONS, Model
@@ -43,8 +44,10 @@ class Nuclei:
     }
 
     def run(self, work: Work) -> Result:
-        """Process one image. Raises ``BadInput`` for unreadable files and impossible parameters."""
+        """Process one image. Raises ``BadInput`` for unreadable files and impossible parameters, ``Later`` while the
+        server is away that has the model."""
         model, settings = _model(self._precision(work)), self._settings(work)
+        model.ready()
         picture = read_image(work.image)
         found = segmented(picture.pixels, model, settings)
         cells = measure(found.labels, finite(grey(picture.pixels)), picture.pixel_size_um)
@@ -68,7 +71,7 @@ class Nuclei:
 
 @lru_cache(maxsize=len(PRECISIONS))
 def _model(precision: str) -> Model:
-    return Model(precision=precision)
+    return Model(precision=precision, address=chosen(Nuclei.topic))
 
 
 def stem(image: Path) -> str:
