@@ -9,17 +9,21 @@ DATA ?= data
 ARGS ?=
 LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
-.PHONY: run test servers test-heavy test-compose fuzz faults faults-long faults-points figures lock audit \
+.PHONY: run test servers test-heavy test-serving test-compose fuzz faults faults-long faults-points figures lock audit \
 	test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
 
 test: $(VENV)/ready-test servers lint types
-	$(BIN)/python -m pytest -m "not heavy and not compose" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not heavy and not compose and not serving" -n 2 --dist loadfile $(ARGS)
 
 test-heavy: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m heavy $(ARGS)
+
+# A real Triton server on this machine's processor, in an environment of its own (.cache; 500 MB), made at the first run.
+test-serving: $(VENV)/ready-test
+	$(BIN)/python -m pytest -m serving $(ARGS)
 
 # Needs a docker engine; builds the images, brings the compose files up and does them harm.
 test-compose: $(VENV)/ready-test

@@ -1,11 +1,13 @@
 """Wires the runner of pipelines."""
 
+import json
 import logging
 import time
 
 from compose.settings import PipelineSettings, Settings
 from contracts.ports import Bus, Jobs
 from contracts.room import Room
+from pipelines.backends.factory import CHOSEN
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
 from pipelines.workers import Limits, Workers, one_thread
@@ -23,6 +25,9 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
     size = settings.workers()
     environment = one_thread(settings.inference_threads)
     environment["CYTOBUS_INFERENCE_THREADS"] = str(settings.inference_threads)
+    environment[CHOSEN] = json.dumps(settings.pipelines.backends)
+    for topic in settings.pipelines.backends.keys() - plugins.keys():
+        log.warning("setting pipelines.backends.%s: no such pipeline runs here; there are %s", topic, sorted(plugins))
     preload = tuple(plugin.plugin for plugin in plugins.values() if not plugin.error)
     return Runner(
         jobs,

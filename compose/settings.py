@@ -14,6 +14,7 @@ from compose.machine import fitting_workers
 from compose.oidc import OidcSettings
 from contracts.hosting import PORTS
 from contracts.states import MAX_FAILURES
+from pipelines.backends.address import parsed
 
 CONFIG_FILE = "CYTOBUS_CONFIG"
 """Environment variable that names the TOML file; without it ``cytobus.toml`` in the working folder is read."""
@@ -142,6 +143,15 @@ class PipelineSettings(Part):
     """So many failed runs of a job, and it goes to quarantine."""
     limits: dict[str, PipelineLimits] = {}
     """Of single pipelines, by topic."""
+    backends: dict[str, str] = {}
+    """Where the models of single pipelines run, by topic, such as ``kserve+grpc://triton:8001``; others here."""
+
+    @field_validator("backends")
+    @classmethod
+    def _understood(cls, backends: dict[str, str]) -> dict[str, str]:
+        for place in backends.values():
+            parsed(place)
+        return backends
 
 
 class SecuritySettings(Part):

@@ -45,15 +45,20 @@ def patience(address: Address) -> Patience:
 
 def _kserve(address: Address) -> Backend:
     try:
+        from pipelines.backends.kserve import KServe, Wire
+
+        wire: Wire
         if address.scheme == "kserve+grpc":
-            from pipelines.backends.kserve_grpc import Grpc as Transport
+            from pipelines.backends.kserve_grpc import Grpc
+
+            wire = Grpc(address)
         else:
-            from pipelines.backends.kserve_http import Http as Transport  # type: ignore[assignment]
+            from pipelines.backends.kserve_http import Http
+
+            wire = Http(address)
     except ImportError as error:
         raise _missing(address, "triton", error) from error
-    from pipelines.backends.kserve import KServe
-
-    return KServe(Transport(address), patience(address), address.text("shm", "auto"))
+    return KServe(wire, patience(address), address.text("shm", "auto"))
 
 
 def _ovms(address: Address) -> Backend:

@@ -7,13 +7,16 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from pipelines.backends.errors import BadModel, Mismatch, Refused
 from pipelines.backends.patience import NoAnswer, Patience
 from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature, Tensor, check_inputs
+
+if TYPE_CHECKING:
+    from pipelines.backends.kserve_shm import SharedMemory
 
 log = logging.getLogger(__name__)
 HEALTH_SECONDS = 5.0
@@ -72,7 +75,7 @@ class KServe:
         self.place = patience.place
         self._signatures: dict[ModelRef, Signature] = {}
         self._shm_wanted = shm == "on" or (shm == "auto" and wire.same_host)
-        self._shared: Any = None
+        self._shared: SharedMemory | None = None
 
     async def load(self, ref: ModelRef) -> Signature:
         """The server's own description. Raises ``BadModel`` where it has no such model, or not this version."""

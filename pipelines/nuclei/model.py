@@ -73,9 +73,9 @@ class Model:
             raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         self.folder, self.precision, address = folder or ModelFolder(), precision, address or Address()
         # The precision that was measured when the model was exported; bfloat16 is for the settings to choose.
-        place = Blocking(backend(address, self._files, "f32"))
+        self._place = Blocking(backend(address, self._files, "f32"))
         name = address.text("model", NAMES[precision])
-        self._predict = Predictor(place, ModelRef(name, address.text("version", "")), WANTED)
+        self._predict = Predictor(self._place, ModelRef(name, address.text("version", "")), WANTED)
         if address.scheme == "openvino":
             self.ready()
 
@@ -92,6 +92,10 @@ class Model:
         answer = self._predict({"image": np.ascontiguousarray(plane, np.float32)[None, None]})
         maps: Maps = np.require(answer.outputs["maps"][0], np.float32, "W")
         return maps
+
+    def close(self) -> None:
+        """Let go of where it runs."""
+        self._place.close()
 
     def _files(self, ref: ModelRef) -> tuple[str, bytes, bytes]:
         version = str(self.folder.metadata.get("version", ""))

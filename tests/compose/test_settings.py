@@ -56,6 +56,7 @@ def test_a_password_is_never_shown() -> None:
         ("[edge]\nsettle_seconds = -1\n", "edge.settle_seconds"),
         ("[edge\n", "settings file"),
         ("[pipelines.limits.nuclei]\nattempts = 0\n", "pipelines.limits.nuclei.attempts"),
+        ('[pipelines.backends]\nnuclei = "triton://here:8001"\n', "kserve+grpc"),
         ("[pipelines.limits.nuclei]\nmemory = 5\n", "pipelines.limits.nuclei.memory"),
     ],
 )
