@@ -1,5 +1,6 @@
 """The Open Inference Protocol over HTTP, pictures in binary."""
 
+import io
 import ssl
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,8 +17,18 @@ from pipelines.backends.tensors import ModelRef
 
 T = TypeVar("T")
 NOT_NOW = ("429", "502", "503", "504")
+LARGE = 2**20
+"""Bytes of a request that are not sent in one piece."""
 _FOREVER = 1e6
 """Seconds; ``Patience`` knows better when to stop waiting."""
+
+
+class _Client(triton.InferenceServerClient):
+    async def _post(self, request_uri: str, request_body: Any, headers: Any, query_params: Any) -> Any:
+        """As a file: sent whole, megabytes would hold up the loop, and aiohttp complains of it."""
+        if isinstance(request_body, bytes) and len(request_body) > LARGE:
+            request_body = io.BytesIO(request_body)
+        return await super()._post(request_uri, request_body, headers, query_params)
 
 
 class Http:
@@ -33,9 +44,7 @@ class Http:
     def _client(self) -> Any:
         if self._made is None:
             context = ssl.create_default_context() if self._safe else None
-            self._made = triton.InferenceServerClient(
-                self._url, conn_timeout=_FOREVER, ssl=self._safe, ssl_context=context
-            )
+            self._made = _Client(self._url, conn_timeout=_FOREVER, ssl=self._safe, ssl_context=context)
         return self._made
 
     def input(self, name: str, shape: Sequence[int], datatype: str) -> Any:

@@ -23,6 +23,7 @@ EXTENSION = "system_shared_memory"
 KEPT = 4
 """Regions that wait for the next request; others are removed."""
 SHAPES_KNOWN = 64
+UNSHARE_SECONDS = 1.0
 _ALIGNED = 64
 _TRIES = 5
 
@@ -161,7 +162,8 @@ class SharedMemory:
 
         for tries in range(_TRIES):
             try:
-                await self.wire.unshare(region.name)
+                async with asyncio.timeout(UNSHARE_SECONDS):  # it may stand still, which is why we are here
+                    await self.wire.unshare(region.name)
                 break
             except Rejected:  # it may be busy with the region for a moment after it has answered
                 await asyncio.sleep(0.01 * 2**tries)

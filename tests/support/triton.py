@@ -75,6 +75,7 @@ class TritonServer:
         self.http, self.grpc, self.metrics_port = free_port(), free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="cytobus-triton-"))
         self.log = self._folder / "log"
+        self._shared = self._folder.name
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -88,6 +89,7 @@ class TritonServer:
             f"--http-port={self.http}",
             f"--grpc-port={self.grpc}",
             f"--metrics-port={self.metrics_port}",
+            f"--backend-config=python,shm-region-prefix-name={self._shared}",
             "--allow-gpu-metrics=false",
             "--model-control-mode=explicit",
             *(f"--load-model={model}" for model in self.models),
@@ -146,3 +148,5 @@ class TritonServer:
         if self._process is not None and self._process.poll() is None:
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+        for region in Path("/dev/shm").glob(f"{self._shared}*"):  # what kill -9 has left
+            region.unlink(missing_ok=True)
