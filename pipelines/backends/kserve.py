@@ -100,7 +100,8 @@ class KServe:
         signature = self._signatures.get(ref) or await self.load(ref)
         try:
             check_inputs(ref, signature, inputs)
-            return await self._ask(str(ref), partial(self._infer, ref, inputs))
+            answer: Answer = await self._ask(str(ref), partial(self._infer, ref, inputs))
+            return answer
         except NotFound as error:
             self._signatures.pop(ref, None)
             raise BadModel(await self._absent(ref, error)) from error
@@ -129,8 +130,7 @@ class KServe:
 
     async def _infer(self, ref: ModelRef, inputs: Arrays) -> Answer:
         if self._shared is not None:
-            answer: Answer = await self._shared.infer(ref, inputs)
-            return answer
+            return await self._shared.infer(ref, inputs)
         return await plain(self._wire, ref, inputs)
 
     async def _agree_on_sharing(self) -> None:

@@ -186,6 +186,8 @@ def _warm_up(served: Served, at: int, shape: tuple[int, ...]) -> str:
 
 def _sides(served: Served, tensor: Tensor) -> tuple[int | None, ...]:
     """Without the batch, where the server puts requests together: it adds that dimension itself."""
+    if tensor.shape is None:
+        raise ValueError(f"model {served.name!r}: {tensor.name!r} has no shape; say how many dimensions it has")
     return tensor.shape[1:] if served.batching.most else tensor.shape
 
 

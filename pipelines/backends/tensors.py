@@ -26,20 +26,24 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output: its numpy dtype by name, and its shape, in which None is any length."""
+    """One input or output: its numpy dtype by name, and its shape, in which None is any length; None: any shape."""
 
     name: str
     dtype: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
 
     def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype} of any shape"
         return f"{self.dtype} [{', '.join('any' if side is None else str(side) for side in self.shape)}]"
 
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of this shape fits."""
-        return len(shape) == len(self.shape) and all(
-            mine in (None, theirs) for mine, theirs in zip(self.shape, shape, strict=True)
-        )
+        return self.shape is None or _alike(self.shape, shape)
+
+
+def _alike(mine: tuple[int | None, ...], theirs: tuple[int | None, ...]) -> bool:
+    return len(mine) == len(theirs) and all(None in (a, b) or a == b for a, b in zip(mine, theirs, strict=True))
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,8 @@ def _same(ref: ModelRef, kind: str, want: Tensor, has: Tensor | None, theirs: tu
     if has is None:
         names = ", ".join(repr(tensor.name) for tensor in theirs) or "none"
         raise Mismatch(f"{ref} at {place} has no {kind} {want.name!r} (it has {names}); {_REMEDY}")
-    sides = len(has.shape) == len(want.shape) and all(
-        None in (a, b) or a == b for a, b in zip(has.shape, want.shape, strict=True)
-    )
-    if has.dtype != want.dtype or not sides:
+    alike = has.shape is None or want.shape is None or _alike(has.shape, want.shape)
+    if has.dtype != want.dtype or not alike:
         raise Mismatch(f"{ref} at {place}: {kind} {want.name!r} is {has}, the pipeline means {want}; {_REMEDY}")
 
 

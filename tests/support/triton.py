@@ -5,7 +5,6 @@ Python 3.11, whose shared library the server's stub is linked to, with the numpy
 500 MB on disk, a download of 200 MB, and then seconds.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -18,11 +17,11 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.environments import made
 from tests.support.redis_server import free_port
 
 PYTHON = Path("/usr/bin/python3.11")
 PACKAGES = ("nvidia-pytriton==0.7.0", "numpy==1.26.4", "openvino>=2025.2")
-CACHE = Path(os.environ.get("CYTOBUS_TEST_CACHE") or Path(__file__).parents[2] / ".cache")
 
 
 @cache
@@ -30,25 +29,7 @@ def environment() -> Path:
     """The environment's folder, made if need be. Raises ``LookupError`` with the reason where it cannot be had."""
     if not PYTHON.exists():
         raise LookupError(f"no {PYTHON}, whose shared library the server's Python backend is linked to")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    folder = CACHE / "triton"
-    with (CACHE / "triton.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "made").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _run("uv", "venv", "--quiet", "--python", str(PYTHON), str(folder))
-            _run("uv", "pip", "install", "--quiet", "--python", str(folder / "bin/python"), *PACKAGES)
-            _link_backend(folder)
-            (folder / "made").touch()
-    return folder
-
-
-def _run(*command: str) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=1800)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        raise LookupError(f"the environment of the Triton server cannot be made: {said.strip()[-300:]}") from error
+    return made("triton", PYTHON, PACKAGES, _link_backend)
 
 
 def _packed(folder: Path) -> Path:

@@ -17,10 +17,12 @@ from pipelines.backends.tensors import Signature, Tensor
 from pipelines.nuclei.serving import export
 from tests.doubles.ovms import OvmsDouble
 from tests.pipelines.backends.networks import logarithm, save
+from tests.support.bento import BentoServer
+from tests.support.bento import environment as bento_environment
 from tests.support.triton import TritonServer, environment
 
 LIGHT = ("openvino", "openvino throughput", "ovms double grpc", "ovms double http", "ovms double tfs")
-SERVING = ("triton grpc", "triton http", "triton grpc shared", "triton http shared")
+SERVING = ("triton grpc", "triton http", "triton grpc shared", "triton http shared", "bentoml")
 ALL = [*LIGHT, *(pytest.param(name, marks=pytest.mark.serving) for name in SERVING)]
 
 
@@ -54,6 +56,9 @@ def place(name: str, folder: Path) -> Iterator[Place]:
             yield Place(f"{double.address(more[-1])}?retries=1", folder, double.stop, double.start)
         finally:
             double.stop()
+    elif kind == "bentoml":
+        with bento() as served:
+            yield Place(f"{served.address}?retries=1", folder, served.kill, served.start)
     else:
         with triton(folder) as server:
             shared = "on" if more[-1] == "shared" else "off"
@@ -69,6 +74,20 @@ def triton(folder: Path) -> Iterator[TritonServer]:
         pytest.skip(str(error))
     filled(folder, "triton-python")
     server = TritonServer(folder, ("nuclei", "nuclei-int8", "logarithm"))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def bento() -> Iterator[BentoServer]:
+    """A real BentoML server with the models of nuclei. Skips with the reason where it cannot be had."""
+    try:
+        bento_environment()
+    except LookupError as error:
+        pytest.skip(str(error))
+    server = BentoServer()
     try:
         yield server
     finally:

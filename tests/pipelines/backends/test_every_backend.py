@@ -100,6 +100,8 @@ async def test_what_is_wrong_is_named_with_model_version_and_input(there: Backen
 
 
 def test_numbers_that_are_none_are_an_error(where: Place) -> None:
+    if where.address.startswith("bentoml"):
+        pytest.skip("JSON has no word for such numbers")
     asked = Blocking(where.opened())
     try:
         predict = Predictor(asked, ModelRef("logarithm"), ROWS)
