@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import bentoml
 import numpy as np
 from bentoml.validators import DType
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from pipelines.nuclei.model import PRECISIONS, Model
 
@@ -19,6 +19,10 @@ class Maps(BaseModel):
 
     maps: Pictures
     version: Literal["1"] = "1"
+
+    @field_serializer("maps", when_used="json")
+    def _as_lists(self, maps: Any) -> Any:
+        return maps.tolist()
 
 
 @bentoml.service(name="nuclei", traffic={"timeout": 60})

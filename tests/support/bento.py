@@ -2,15 +2,16 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.support.environments import made
 from tests.support.redis_server import free_port
@@ -71,7 +72,11 @@ class BentoServer:
     def kill(self) -> None:
         """kill -9, with its workers."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            for worker in psutil.Process(self._process.pid).children(recursive=True):  # in groups of their own
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
+        self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
