@@ -33,6 +33,10 @@ class Bento:
         self._client = httpx.AsyncClient(base_url=url, timeout=None, trust_env=False)
         self._loaded: dict[ModelRef, Signature] = {}
 
+    def check(self) -> None:
+        """Raises ``Unavailable`` while the server is known to be down."""
+        self._patience.check()
+
     async def load(self, ref: ModelRef) -> Signature:
         """The service's own description. Raises ``BadModel``."""
         answer = await self._ask(ref, "GET", "/schema.json")

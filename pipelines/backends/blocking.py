@@ -19,6 +19,10 @@ class Blocking:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
 
+    def check(self) -> None:
+        """See ``Backend.check``."""
+        self.backend.check()
+
     def load(self, ref: ModelRef) -> Signature:
         """See ``Backend.load``."""
         if isinstance(self.backend, Immediate):
@@ -62,7 +66,11 @@ class Predictor:
         """Versions that were compared; empty: not loaded yet."""
 
     def ready(self) -> None:
-        """Load the model if that has not been done, so that what is wrong with it is known before any work."""
+        """Load the model if that has not been done, so that what is wrong with it is known before any work.
+
+        Raises ``Unavailable`` also while the place is known to be down.
+        """
+        self._backend.check()
         if not self._known:
             signature = self._backend.load(self.ref)
             fits(self.ref, signature, self._wanted, self._backend.place)
@@ -70,7 +78,8 @@ class Predictor:
 
     def __call__(self, inputs: Arrays) -> Answer:
         """The outputs for one batch; finite, and named and shaped as meant."""
-        self.ready()
+        if not self._known:
+            self.ready()
         answer = self._backend.infer(self.ref, inputs)
         if answer.version not in self._known:  # the server has another by now
             fits(self.ref, self._backend.load(self.ref), self._wanted, self._backend.place)

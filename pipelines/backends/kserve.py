@@ -77,6 +77,10 @@ class KServe:
         self._shm_wanted = shm == "on" or (shm == "auto" and wire.same_host)
         self._shared: SharedMemory | None = None
 
+    def check(self) -> None:
+        """Raises ``Unavailable`` while the server is known to be down."""
+        self._patience.check()
+
     async def load(self, ref: ModelRef) -> Signature:
         """The server's own description. Raises ``BadModel`` where it has no such model, or not this version."""
         try:

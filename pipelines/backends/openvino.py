@@ -70,6 +70,9 @@ class OpenVino:
         self._models: dict[ModelRef, _Model] = {}
         self._reading = threading.Lock()
 
+    def check(self) -> None:
+        """It is always there."""
+
     async def load(self, ref: ModelRef) -> Signature:
         """Read and check the model; it is compiled when its shapes are known."""
         return (await asyncio.to_thread(self._model, ref)).signature

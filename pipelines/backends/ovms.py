@@ -41,6 +41,10 @@ class Ovms:
         self._client = GrpcClient(self._channel, PredictionServiceStub(self._channel), ModelServiceStub(self._channel))
         self._loaded: dict[ModelRef, Signature] = {}
 
+    def check(self) -> None:
+        """Raises ``Unavailable`` while the server is known to be down."""
+        self._patience.check()
+
     async def load(self, ref: ModelRef) -> Signature:
         """The server's own description. Raises ``BadModel``."""
         try:

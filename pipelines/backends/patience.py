@@ -81,8 +81,7 @@ class Patience:
         where it took the request and never answered; ``what`` names that.
         """
         for tries in range(self.retries + 1):
-            if wait := self.breaker.wait():
-                raise self.away(wait)
+            self.check()
             try:
                 return await self._once(act)
             except (NoAnswer, TimeoutError) as error:
@@ -91,6 +90,11 @@ class Patience:
             # Full jitter (M. Brooker, 2015).
             await self.sleep(self.chance() * min(self.longest, self.first * 2.0**tries))
         raise AssertionError("unreachable")
+
+    def check(self) -> None:
+        """Raises ``Unavailable`` while nobody may ask."""
+        if wait := self.breaker.wait():
+            raise self.away(wait)
 
     async def _once(self, act: Callable[[], Awaitable[T]]) -> T:
         self.breaker.asked()

@@ -11,6 +11,10 @@ class Backend(Protocol):
     place: str
     """What it is called in messages, such as ``kserve+grpc://triton:8001``."""
 
+    def check(self) -> None:
+        """Raises ``Unavailable`` while the place is known to be down; asks nobody. From any thread."""
+        ...
+
     async def load(self, ref: ModelRef) -> Signature:
         """Make sure that the model can be asked, and say what it takes and gives. Raises ``BadModel``."""
         ...

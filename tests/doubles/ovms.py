@@ -267,6 +267,7 @@ class Rest(BaseHTTPRequestHandler):
         raise Wrong(404, "Invalid request URL")
 
     def _infer(self, models: Models, name: str, version: int, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        self.server.offers.append(self.headers.get("Accept-Encoding", ""))  # type: ignore[attr-defined]
         length = int(self.headers["Inference-Header-Content-Length"])
         asked, rest, inputs = json.loads(body[:length]), body[length:], {}
         for one in asked["inputs"]:
@@ -297,6 +298,8 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int, models: Models) -> None:
         super().__init__(("127.0.0.1", port), Rest)
         self.models = models
+        self.offers: list[str] = []
+        """In which ways clients can unpack answers to inferences."""
         self._lines: set[socket.socket] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -340,6 +343,10 @@ class OvmsDouble:
     def stop(self) -> None:
         self._grpc.stop(0).wait()
         self._http.stop()
+
+    @property
+    def offers(self) -> list[str]:
+        return self._http.offers
 
     def address(self, kind: str) -> str:
         """As a setting of ``pipelines.backends``; kind is grpc, http or tfs."""

@@ -37,6 +37,7 @@ class Place:
     folder: Path
     stop: Callable[[], None] | None = None
     start: Callable[[], None] | None = None
+    double: OvmsDouble | None = None
 
     def opened(self) -> Backend:
         return backend(parsed(self.address), repository(self.folder), "f32")
@@ -53,7 +54,7 @@ def place(name: str, folder: Path) -> Iterator[Place]:
         filled(folder, "ovms")
         double = OvmsDouble(folder / "config.json")
         try:
-            yield Place(f"{double.address(more[-1])}?retries=1", folder, double.stop, double.start)
+            yield Place(f"{double.address(more[-1])}?retries=1", folder, double.stop, double.start, double)
         finally:
             double.stop()
     elif kind == "bentoml":
