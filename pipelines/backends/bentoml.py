@@ -17,7 +17,7 @@ from pipelines.backends.patience import NoAnswer, Patience
 from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature, Tensor, check_inputs
 
 NOT_NOW = (429, 502, 503, 504)
-HEALTH_SECONDS = 5.0
+HEALTH_SECONDS = 2.0
 ONLY = "output"
 
 
@@ -81,7 +81,7 @@ class Bento:
     async def healthy(self) -> bool:
         """Whether the service says that it is ready."""
         try:
-            answer = await self._client.get("/readyz", timeout=min(HEALTH_SECONDS, self._patience.deadline))
+            answer = await self._client.get("/readyz", timeout=HEALTH_SECONDS)
         except httpx.TransportError:
             return False
         return answer.is_success

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.backends.kserve_shm import SharedMemory
 
 log = logging.getLogger(__name__)
-HEALTH_SECONDS = 5.0
+HEALTH_SECONDS = 2.0
 
 
 class NotFound(Exception):
@@ -118,7 +118,7 @@ class KServe:
     async def healthy(self) -> bool:
         """Whether the server says that it is ready."""
         try:
-            async with asyncio.timeout(min(HEALTH_SECONDS, self._patience.deadline)):
+            async with asyncio.timeout(HEALTH_SECONDS):
                 return await self._wire.ready()
         except (NoAnswer, TimeoutError, NotFound, Rejected):
             return False

@@ -20,7 +20,7 @@ from pipelines.backends.patience import NoAnswer, Patience
 from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature, Tensor, check_inputs
 
 T = TypeVar("T")
-HEALTH_SECONDS = 5.0
+HEALTH_SECONDS = 2.0
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 CHANNEL = [
     ("grpc.max_send_message_length", 2**31 - 1),
@@ -83,7 +83,7 @@ class Ovms:
 
     async def healthy(self) -> bool:
         """Whether it answers: this API has no call for it, but who is there says that it has no such model."""
-        ask = partial(self._client.get_model_metadata, "no-model", timeout=min(HEALTH_SECONDS, self._patience.deadline))
+        ask = partial(self._client.get_model_metadata, "no-model", timeout=HEALTH_SECONDS)
         try:
             await asyncio.to_thread(ask)
         except ConnectionError as error:

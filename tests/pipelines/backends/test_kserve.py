@@ -40,6 +40,7 @@ class FakeWire:
     same_host = True
 
     def __init__(self) -> None:
+        self.version = "10"
         self.datatype, self.extensions, self.asked, self.shares, self.down = (
             "FP32",
             ["system_shared_memory"],
@@ -77,7 +78,7 @@ class FakeWire:
             def as_numpy(self, name: str) -> np.ndarray:
                 return made
 
-        return "10", {"y": {"datatype": "FP32", "shape": list(made.shape)}}, Result()
+        return self.version, {"y": {"datatype": "FP32", "shape": list(made.shape)}}, Result()
 
     async def share(self, name: str, key: str, size: int) -> None:
         self.shares += 1
@@ -142,6 +143,20 @@ def test_a_pipeline_notices_that_a_server_is_down_before_it_reads_an_image() -> 
         ask.ready()
 
     assert wire.asked == many, "nobody is asked for that"
+    place.close()
+
+
+def test_a_version_that_was_put_in_place_of_another_is_compared_before_its_answer_is_used() -> None:
+    wire = FakeWire()
+    place = Blocking(KServe(wire, Patience("kserve+grpc://h:1")))
+    ask = Predictor(place, ModelRef("m"), ROWS)
+    assert ask(X).version == "10"
+    wire.version = "11"
+    assert ask(X).version == "11"
+
+    wire.version, wire.datatype = "12", "FP64"
+    with pytest.raises(Mismatch, match=r"model 'm' at kserve\+grpc://h:1: input 'x' is float64 .* means float32"):
+        ask(X)
     place.close()
 
 

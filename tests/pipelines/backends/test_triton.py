@@ -55,7 +55,7 @@ def put(server: TritonServer, served: Served, version: int, factor: float, name:
 async def test_requests_that_wait_together_are_run_together(
     server: TritonServer, opened: Callable[..., Backend]
 ) -> None:
-    served = Served("batched", "python", ROWS, batching=Batching(16, (8, 16), delay_us=200_000))
+    served = Served("batched", "python", ROWS, batching=Batching(16, (8, 16), delay_us=1_000_000))
     put(server, served, 1, 2.0)
     async with TritonControl(server.url) as control:
         await control.load("batched")
@@ -167,11 +167,11 @@ async def test_a_server_that_stands_still_is_away_and_one_that_is_merely_slow_is
     finally:
         server.go_on()
 
-    hurried = opened(kind, "?timeout=0.05&retries=0&shm=off")
+    hurried = opened(kind, "?timeout=0.2&retries=0&shm=off")
     await eventually(asked.healthy)
-    slow = {"image": np.ones((1, 1, 1024, 1024), np.float32)}
+    slow = {"image": np.ones((4, 1, 1024, 1024), np.float32)}
     await eventually(lambda: _loaded(hurried))
-    with pytest.raises(TooSlow, match=r"no answer within 0.05 s, 1 times; give it more time \(\?timeout=\)"):
+    with pytest.raises(TooSlow, match=r"no answer within 0.2 s, 1 times; give it more time \(\?timeout=\)"):
         await eventually(lambda: _infer(hurried, slow), every=0.2)
 
 
