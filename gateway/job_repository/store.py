@@ -14,7 +14,7 @@ from contracts.models import FINAL, Files, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
-from gateway.job_repository import placed
+from gateway.job_repository import marks, placed
 from gateway.job_repository.listing import claimable, listing
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -244,6 +244,7 @@ class JobStore:
 
     def _note(self, tx: sa.Connection, lines: list[dict[str, Any]]) -> None:
         if lines:
+            marks.mark(tx)
             tx.execute(NOTE, lines)
 
     def _announce(self, tx: sa.Connection, messages: list[dict[str, str]], jobs: Sequence[Job]) -> None:
