@@ -87,7 +87,8 @@ def test_who_is_not_known_signs_in_and_may_do_what_the_role_allows(browser, guar
     page.wait_for_url(re.compile("/sign-in"))
     assert operator.complaints == []
     audit = guarded.gateway.ask("GET", "job-repository", "/api/v1/audit").json()
-    assert any(line["Actor"] == "olga" and "/cancel" in line["What"] for line in audit)
+    cancelled = [line["What"] for line in audit if line["Actor"] == "olga" and "/cancel" in line["What"]]
+    assert cancelled == [f"job-repository POST /api/v1/job/{job}/cancel"], "once, by the service that did it"
     for one in (operator, viewer):
         one.close()
 
