@@ -235,8 +235,8 @@ class JobStore:
         return found
 
     def _save(self, tx: sa.Connection, jobs: dict[str, Job], fresh: set[str]) -> None:
-        new = [_row(job) for job_id, job in jobs.items() if job_id in fresh]
-        old = [_row(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
+        new = [row_of(job) for job_id, job in jobs.items() if job_id in fresh]
+        old = [row_of(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
         if new:
             tx.execute(INSERT, new)
         if old:
@@ -269,7 +269,7 @@ def _one_at_a_time(tx: sa.Connection, place: str) -> None:
         tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(place, 0))))
 
 
-def _row(job: Job) -> dict[str, Any]:
+def row_of(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "state": str(job.state),
