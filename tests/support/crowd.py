@@ -77,7 +77,9 @@ def _insert(count: int, begun: int) -> tuple[str, tuple[int, ...]]:
         "id": "printf('crowd-%07d', n)",
         "name": f"'plate-' || printf('%05d', n % {PLATES}) || '-' || n || '.tif'",
         "last_updated": f"{begun} + n * {NS}",
-        "doc": "replace(replace(replace(doc, '@n', printf('%07d', n)), '@p', printf('%05d', n % " + str(PLATES) + ") || '-' || n),"
+        "doc": "replace(replace(replace(doc, '@n', printf('%07d', n)), '@p', printf('%05d', n % "
+        + str(PLATES)
+        + ") || '-' || n),"
         f" '@t', {begun} + n * {NS})",
     }
     columns = _columns()

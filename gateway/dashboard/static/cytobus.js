@@ -113,11 +113,25 @@ export function shown (kind, why = '') {
   if (kind) line.textContent = line.dataset[kind] + (why ? ` (${why})` : '')
 }
 
+const FEW = 6 // so many rows at once are worth the eye; more would only flicker, and keep a small computer busy
+
+// As if all were put in anew; those that stay where they are are not touched.
+function arrange (body, wanted) {
+  const kept = new Set(wanted)
+  for (const row of [...body.rows]) if (!kept.has(row)) row.remove()
+  let at = body.firstElementChild
+  for (const row of wanted) {
+    if (row === at) at = at.nextElementSibling
+    else body.insertBefore(row, at)
+  }
+}
+
 function rows (table, told) {
   const body = table.tBodies[0]
   const known = new Map([...body.rows].map(row => [row.dataset.id, row]))
   const held = body.contains(document.activeElement) ? document.activeElement.closest('tr').dataset.id : undefined
-  for (const [id, html] of Object.entries(told.rows || {})) {
+  const changed = Object.entries(told.rows || {})
+  for (const [id, html] of changed) {
     const made = document.createElement('template')
     made.innerHTML = html
     const row = made.content.firstElementChild
@@ -126,11 +140,12 @@ function rows (table, told) {
     if (old && old.outerHTML === row.outerHTML) continue
     if (old) old.replaceWith(row)
     known.set(id, row)
+    if (changed.length > FEW) continue
     row.classList.add('fresh')
     setTimeout(() => row.classList.remove('fresh'), 50)
   }
   if (told.order) {
-    body.replaceChildren(...told.order.map(id => known.get(id)).filter(Boolean))
+    arrange(body, told.order.map(id => known.get(id)).filter(Boolean))
     const none = document.getElementById('none')
     if (none) none.hidden = body.rows.length > 0
   }
