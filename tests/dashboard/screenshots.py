@@ -28,6 +28,8 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
     "tablet": {"viewport": {"width": 820, "height": 1180}, "has_touch": True},
 }
 KB = 1000
+LOADED = """all => Promise.all(all.map(one => { one.loading = 'eager'
+  return one.complete || new Promise(done => { one.onload = one.onerror = done }) }))"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Shot:
 
 def _image_is_there(page: Any) -> None:
     page.locator(".sheet img").first.wait_for()
-    page.wait_for_function("[...document.querySelectorAll('img')].every(one => one.complete)")
+    page.locator("main img").evaluate_all(LOADED)
 
 
 def _rule_was_tried(page: Any) -> None:

@@ -42,10 +42,6 @@ def test_a_million_jobs_are_paged_and_filtered_and_stay_alive(visit, instance):
     page.get_by_role("link", name="Page before").click()
     expect(names.first).to_have_text(re.compile("-999900.tif"))
 
-    page.get_by_role("combobox", name="Order").select_option("asc")
-    expect(names.first).to_have_text("plate-00001-1.tif")
-    page.go_back()
-
     page.get_by_label("Name contains").fill("plate-04242-50")
     page.get_by_role("button", name="Search").click()
     expect(names).to_have_text(["plate-04242-504242.tif"])
@@ -59,11 +55,14 @@ def test_a_million_jobs_are_paged_and_filtered_and_stay_alive(visit, instance):
     expect(names.first).to_have_text("plate-04999-994999.tif")
 
     # A page from the middle, by its address, and the way on from there.
-    page = visit().go("/?state=complete&after=500000")
+    someone = visit()
+    page = someone.go("/?state=complete&after=500000")
     expect(names := page.locator("html[data-ready] #jobs td.name")).to_have_count(50)
     expect(names.first).to_have_text(re.compile("-49999[0-9].tif"))
     page.get_by_role("link", name="Next page").click()
     expect(names.first).to_have_text(re.compile("-4999[0-9]{2}.tif"))
+    page = someone.go("/?order=asc")
+    expect(page.locator("#jobs td.name").first).to_have_text("plate-00001-1.tif")
 
 
 def test_what_changes_among_a_million_is_seen_without_a_reload(visit, instance):

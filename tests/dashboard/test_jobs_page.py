@@ -25,7 +25,8 @@ def make(instance, name: str) -> str:
 def test_the_first_page_of_an_empty_gateway_says_what_to_do_next(visit):
     page = visit().go("/")
     expect(page.get_by_role("heading", name="Nothing here yet")).to_be_visible()
-    expect(page.get_by_role("link", name=re.compile("Make a task"))).to_have_attribute("href", "/tasks")
+    expect(page.locator("#first").get_by_role("link", name="Tasks")).to_have_attribute("href", "/tasks")
+    expect(page.locator("#jobs")).to_be_hidden()
 
 
 def test_a_new_job_appears_and_its_row_follows_it_to_the_end_without_a_reload(visit, instance):

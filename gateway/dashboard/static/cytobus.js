@@ -95,6 +95,11 @@ document.addEventListener('change', event => {
   if (all) for (const box of document.querySelectorAll(all)) box.checked = event.target.checked
   if (event.target.matches('[data-at-once]')) event.target.form.requestSubmit()
 })
+// What is cut off for want of room is told whole.
+document.addEventListener('pointerover', event => {
+  const cell = event.target.closest('#jobs td')
+  if (cell && cell.scrollWidth > cell.clientWidth) cell.title = cell.textContent
+})
 for (const field of document.querySelectorAll('[data-here]')) field.value = location.pathname + location.search
 document.getElementById('sign-in')?.addEventListener('submit', async event => {
   event.preventDefault()
