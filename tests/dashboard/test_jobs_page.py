@@ -1,6 +1,5 @@
 """The list of jobs in a real browser: alive, filtered, paged, in two languages and two themes."""
 
-import re
 import time
 
 import pytest

@@ -12,6 +12,8 @@ import pytest
 REQUIRED = "CYTOBUS_TESTS_BROWSER"
 """Set to ``required`` (as ``make test`` does), tests fail where there is no browser; else they are skipped."""
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 60_000
+"""Milliseconds that something is waited for which will come: machines differ."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -49,6 +51,7 @@ def chromium() -> Iterator[Any]:
         path = program() or driver.chromium.executable_path
         if not Path(path).is_file():
             _is_missing("there is no Chromium: tests/servers.sh, or apt-get install chromium")
+        sync_api.expect.set_options(timeout=PATIENCE)
         browser = driver.chromium.launch(executable_path=path, headless=True, args=FLAGS)
         try:
             yield browser
@@ -64,7 +67,7 @@ class Visit:
         options = {"viewport": {"width": 1360, "height": 850}, "locale": "en-GB"} | options
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))

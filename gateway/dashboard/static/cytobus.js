@@ -33,16 +33,21 @@ export async function ask (method, path, body) {
   try { return JSON.parse(text) } catch { return text }
 }
 
-// Parts marked data-part are fetched anew; what has the focus keeps it.
+// Parts marked data-part are fetched anew; what has the focus keeps it. Only what the server says otherwise than before is
+// replaced: what a person has done to a part since (zoomed, say) is not undone by news of another.
+const served = new Map([...document.querySelectorAll('[data-part]')].map(part => [part.dataset.part, part.innerHTML]))
 export async function refresh () {
   const answer = await fetch(location.href, { headers: { Accept: 'text/html' } })
+  if (new URL(answer.url).pathname === '/sign-in') { location.href = answer.url; return }
+  if (answer.status >= 500) throw Object.assign(new Error(answer.statusText), { kind: 'away' })
   if (!answer.ok) return
   const made = new DOMParser().parseFromString(await answer.text(), 'text/html')
   for (const part of document.querySelectorAll('[data-part]')) {
     const fresh = made.querySelector(`[data-part="${part.dataset.part}"]`)
     if (!fresh || part.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue
+    if (fresh.innerHTML === served.get(part.dataset.part)) continue
+    served.set(part.dataset.part, fresh.innerHTML)
     local(fresh)
-    if (fresh.innerHTML === part.innerHTML) continue
     const held = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
     part.innerHTML = fresh.innerHTML
     if (held) part.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus()
@@ -192,11 +197,21 @@ if (list) {
   })
 }
 const watched = document.querySelector('[data-follow]')
-if (watched) follow(watched.dataset.follow, () => refresh().catch(() => shown('lost')))
+if (watched) follow(watched.dataset.follow, () => refresh().catch(error => shown(error.kind || 'lost')))
 const slow = document.querySelector('[data-every]')
 if (slow) {
-  setInterval(() => refresh().then(() => shown(''), () => shown('lost')), 1000 * slow.dataset.every)
+  setInterval(() => refresh().then(() => shown(''), error => shown(error.kind || 'lost')), 1000 * slow.dataset.every)
 }
+
+// A page that shows nothing live still says when what it is to change cannot be reached.
+async function lives () {
+  const known = document.querySelector('header nav a')
+  try {
+    const answer = await fetch(known ? '/gateway/job-repository/api/v1/health' : '/api/v1/health')
+    shown(answer.status >= 500 ? 'away' : '')
+  } catch { shown('lost') }
+}
+if (!list && !watched && !slow) setInterval(lives, 4000)
 document.getElementById('invite-form')?.addEventListener('submit', async event => {
   event.preventDefault()
   const told = document.getElementById('code')
