@@ -6,6 +6,7 @@ at the first start; ``--only jobs,review`` some of them. ``--readme`` renews the
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,19 +84,27 @@ README = ("jobs", "job")
 
 @contextmanager
 def _instance(side: str, **environment: str) -> Iterator[Instance]:
-    with tempfile.TemporaryDirectory(prefix="cytobus-screens-") as folder:
-        made = Instance(Path(folder) / "data", side=side, CYTOBUS_PIPELINES__WORKERS="1", **environment)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.close()
+    folder = Path(tempfile.gettempdir()) / "cytobus"  # pages show it: the same on each computer
+    shutil.rmtree(folder, ignore_errors=True)
+    made = Instance(folder / "data", side=side, CYTOBUS_PIPELINES__WORKERS="1", **environment)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder)
 
 
 def _fill(instance: Instance) -> dict[str, str]:
     """Real images processed, one that is none, some judged, one without a task; what paths name."""
     instance.wait_for(lambda: instance.counts().get("complete", 0) >= 10, 240, "the samples were not processed")
-    instance.add_task("nuclei", '{"in": ["torn", {"var": "InputFile.Name"}]}')
+    task = {
+        "Description": "Plates of the second week",
+        "JobSelector": '{"in": ["torn", {"var": "InputFile.Name"}]}',
+        "PipelineId": "nuclei",
+        "ResultFileFolder": "output",
+    }
+    assert instance.ask("POST", "task-launcher", "/api/v1/task", json=task).is_success
     instance.drop("r04c01-torn.dat", b"this is no image")
     instance.drop("notes.docx", b"nobody wants this")
     ended = lambda: sum(instance.counts().get(one, 0) for one in ("failed", "quarantined"))  # noqa: E731
@@ -131,13 +140,13 @@ def _all(browser: Any, instance: Instance, shots: Collection[Shot], names: Mappi
 
 
 def _for_readme(browser: Any, instance: Instance, names: Mapping[str, str]) -> None:
-    """With few colours, so that they are small."""
-    visit = Visit(browser, instance.url("dashboard"), viewport={"width": 1200, "height": 760}, color_scheme="light")
+    visit = Visit(browser, instance.url("dashboard"), color_scheme="light")
     for shot in (one for one in SHOTS if one.name in README):
-        file = SHOWN / f"{shot.name}.png"
-        taken(visit, shot, names, file, whole=False)
-        with Image.open(file) as picture:
-            picture.convert("RGB").quantize(128).save(file, optimize=True)
+        whole, file = instance.data / f"{shot.name}.png", SHOWN / f"{shot.name}.webp"
+        taken(visit, shot, names, whole, whole=False)
+        SHOWN.mkdir(exist_ok=True)
+        with Image.open(whole) as picture:
+            picture.convert("RGB").save(file, quality=88, method=6)
         assert file.stat().st_size <= 200 * KB, f"{file} has {file.stat().st_size} bytes"
     visit.close()
 
