@@ -162,7 +162,7 @@ async def _central(
         jobs, tasks = [await stack.enter_async_context(reach(name)) for name in ("job-repository", "task-launcher")]
         centre = Afar(HttpJobs(jobs), HttpTasks(tasks))
     if isinstance(centre, Afar) or centre.identities is None:
-        inside = settings.gateway.inside if set(GATEWAY) & set(names) else settings.pipelines.gateway
+        inside = settings.gateway.inside if {*GATEWAY, DASHBOARD} & set(names) else settings.pipelines.gateway
         asked = await stack.enter_async_context(mine.over_network(settings.inside(inside))("job-repository"))
         authenticator, auditor = AskedAuthenticator(asked), AskedAuditor(asked)
     else:

@@ -89,6 +89,11 @@ def _is_of(rule: Rule, verb: str) -> bool:
     return verb in rule.verbs or (verb == "HEAD" and "GET" in rule.verbs)
 
 
+def judged_elsewhere(service: str, path: str) -> bool:
+    """Whether the service only passes this on: the one that does it judges it, and notes it once."""
+    return service == "dashboard" and path.startswith("/gateway/")
+
+
 def may(role: Role, service: str, verb: str, path: str) -> bool:
     """Whether somebody of this role may ask this of the service. Our own services may everything."""
     return role is Role.SERVICE or role in _roles(service, verb, path)

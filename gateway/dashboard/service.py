@@ -1,6 +1,6 @@
 """The dashboard: pages, what they are made of, and the way from them to the public API."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -32,9 +32,10 @@ class Dashboard:
 
     name = "dashboard"
 
-    def __init__(self, clients: Clients, own: httpx.AsyncClient) -> None:
-        """``clients``: by service, without words of their own; ``own``: the job repository's under our own name."""
-        self._upstream, self._following = Upstream(clients), Following(own)
+    def __init__(self, clients: Clients, own: httpx.AsyncClient, word: Callable[[], str] = lambda: "") -> None:
+        """``clients``: by service, without words of their own; ``own``: the job repository's under our own name;
+        ``word``: that name, proved."""
+        self._upstream, self._following = Upstream(clients, word), Following(own)
         self._sampling = Sampling(own)
         upstream, following = self._upstream, self._following
         jobs, job = JobsPages(upstream, following), JobPages(upstream, following)

@@ -14,7 +14,7 @@ from contracts.models import FINAL, Files, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
-from gateway.job_repository import placed
+from gateway.job_repository import marks, placed
 from gateway.job_repository.listing import claimable, listing
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -235,8 +235,8 @@ class JobStore:
         return found
 
     def _save(self, tx: sa.Connection, jobs: dict[str, Job], fresh: set[str]) -> None:
-        new = [_row(job) for job_id, job in jobs.items() if job_id in fresh]
-        old = [_row(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
+        new = [row_of(job) for job_id, job in jobs.items() if job_id in fresh]
+        old = [row_of(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
         if new:
             tx.execute(INSERT, new)
         if old:
@@ -244,6 +244,7 @@ class JobStore:
 
     def _note(self, tx: sa.Connection, lines: list[dict[str, Any]]) -> None:
         if lines:
+            marks.mark(tx)
             tx.execute(NOTE, lines)
 
     def _announce(self, tx: sa.Connection, messages: list[dict[str, str]], jobs: Sequence[Job]) -> None:
@@ -268,7 +269,7 @@ def _one_at_a_time(tx: sa.Connection, place: str) -> None:
         tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(place, 0))))
 
 
-def _row(job: Job) -> dict[str, Any]:
+def row_of(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "state": str(job.state),

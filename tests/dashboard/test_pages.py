@@ -63,6 +63,19 @@ def test_contrast_overlay_and_zoom_change_what_is_fetched(visit, instance):
     expect(page.locator(".sheet img[src*='labels=true']")).to_have_count(0)
 
 
+def test_news_of_a_job_does_not_undo_what_was_done_to_its_image(visit, instance):
+    job = job_of(instance, "r01c02")
+    page = opened(visit(), f"/jobs/{job['Id']}")
+    page.locator("html[data-ready]").wait_for()
+    page.locator(".pane").press("1")
+    expect(page.locator(".told")).to_contain_text("100 %")
+    review = f"/api/v1/job/{job['Id']}/review"
+    for verdict, said in ((1, "accepted"), (0, "to be reviewed")):
+        instance.ask("PUT", "job-repository", review, json={"Verification": verdict})
+        expect(page.locator("[data-part=state]")).to_contain_text(said)
+        expect(page.locator(".told")).to_contain_text("100 %")
+
+
 def test_outputs_are_downloaded_as_they_were_made(visit, instance):
     job = job_of(instance, "r02c01")
     page = visit().go(f"/jobs/{job['Id']}")

@@ -80,17 +80,26 @@ class Viewer {
   }
 
   drawn () {
-    const { scale, x, y } = this.view
-    this.sheet.style.transform = `translate(${x}px, ${y}px) scale(${scale})`
+    const { scale } = this.view
     this.sheet.classList.toggle('near', scale >= 2)
     const level = Math.min(this.about.Levels - 1, Math.max(0, Math.floor(Math.log2(1 / scale / devicePixelRatio) + 0.01)))
-    this.tiles(this.image, level, 0)
-    if (this.over) this.tiles(this.over, level, 1)
+    const shown = this.even(SIZE * 2 ** level * devicePixelRatio)
+    this.sheet.style.transform = `translate(${shown.x}px, ${shown.y}px) scale(${shown.scale})`
+    this.tiles(this.image, level, 0, shown)
+    if (this.over) this.tiles(this.over, level, 1, shown)
     this.told.textContent = `${this.about.Width} × ${this.about.Height} · ${this.about.Type} · ${(scale * 100).toPrecision(3)} %`
   }
 
-  tiles (layer, level, height) {
+  // The view, moved so little that tiles of this side end where pixels of the screen do: between them no line is seen.
+  even (side) {
     const { scale, x, y } = this.view
+    const next = Math.max(1, Math.round(side * scale)) / side
+    const [cx, cy] = [this.pane.clientWidth / 2, this.pane.clientHeight / 2]
+    const whole = length => Math.round(length * devicePixelRatio) / devicePixelRatio
+    return { scale: next, x: whole(cx - (cx - x) * next / scale), y: whole(cy - (cy - y) * next / scale) }
+  }
+
+  tiles (layer, level, height, { scale, x, y }) {
     const side = SIZE * 2 ** level
     const last = [Math.ceil(this.about.Width / side), Math.ceil(this.about.Height / side)]
     const seen = [-x / scale, -y / scale, (this.pane.clientWidth - x) / scale, (this.pane.clientHeight - y) / scale]

@@ -69,7 +69,7 @@ def charts(samples: Sequence[Sample]) -> list[Chart]:
 
 
 def _chart(key: str, times: Sequence[float], values: Sequence[float]) -> Chart:
-    if not values:
+    if len(values) < 2:  # one point is no line
         return Chart(key, "", "", "")
     most = max(values)
     start, span = times[0], max(times[-1] - times[0], 1.0)
