@@ -15,7 +15,10 @@ from contracts.disk import keep_folder
 from contracts.edgex import Style
 from contracts.ports import Bus, Clock, Jobs, Service
 from contracts.room import MB, Room
+from gateway.beside import Together
 from gateway.database import doubts, migrate, open_engine
+from gateway.edges.service import EdgeRoutes
+from gateway.edges.store import StatusStore
 from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
@@ -80,8 +83,10 @@ async def gateway(
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
             identities = IdentityStore(base.writer, base.reader, clock)
-            outbox, doors = Outbox(base.writer, base.reader), _doors(access, identities, clock, ports)
-            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=doors)
+            outbox = Outbox(base.writer, base.reader)
+            edges = EdgeRoutes(StatusStore(base.writer, base.reader, clock))
+            beside = Together(edges, _doors(access, identities, clock, ports))
+            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=beside)
         else:
             jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
         tasks: TaskLauncher | HttpTasks

@@ -18,7 +18,7 @@ from compose.membership import membership, of_edge
 from compose.operate import EDGE
 from compose.settings import Settings
 from contracts.bus.opening import open_bus
-from contracts.client import TIMEOUT, HttpJobs, HttpTasks
+from contracts.client import TIMEOUT, HttpJobs, HttpStatuses, HttpTasks
 from contracts.guard import Auditor
 from contracts.hosting import Door, app_of, bound, port_of, served
 from contracts.identity import Authenticator
@@ -77,7 +77,8 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
         centre, services, door = await _central(stack, mine, bus, names, deployment.ports)
         receiver = await stack.enter_async_context(in_process(centre.services["file-receiver-gateway"]))
         sender = await stack.enter_async_context(in_process(centre.services["file-sender-gateway"]))
-        peers = Peers(centre.jobs, centre.tasks, receiver, sender)
+        repository = await stack.enter_async_context(in_process(centre.services["job-repository"]))
+        peers = Peers(centre.jobs, centre.tasks, receiver, sender, HttpStatuses(repository))
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
         await stack.enter_async_context(
             served(
@@ -131,7 +132,7 @@ async def edge_side(settings: Settings) -> AsyncIterator[Deployment]:
         ]
         if member is not None:
             await stack.enter_async_context(member.running(jobs))
-        peers = Peers(HttpJobs(jobs), HttpTasks(tasks), receiver, sender)
+        peers = Peers(HttpJobs(jobs), HttpTasks(tasks), receiver, sender, HttpStatuses(jobs))
         bus: Bus | None = None
         if not settings.bus_url.startswith("local"):
             bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("edge")))

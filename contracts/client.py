@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
+from contracts.edge_status import EdgeStatus
 from contracts.errors import Away, Unavailable, error_of, told_after
 from contracts.events import FACTS, VERDICTS, Fact, Verdict
 from contracts.listing import params_of
@@ -107,3 +108,15 @@ class HttpTasks:
     async def register(self, worker: str, pipelines: Sequence[Mapping[str, Any]]) -> None:
         """Say that a worker is alive and which pipelines it runs."""
         await call(self._client, "POST", "/api/v1/pipelines", json={"worker": worker, "pipelines": list(pipelines)})
+
+
+class HttpStatuses:
+    """``contracts.edge_status.Statuses`` over HTTP. The client's ``base_url`` is the job repository."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def tell(self, name: str, status: EdgeStatus) -> None:
+        """Say how an instrument is."""
+        body = status.model_dump_json(by_alias=True).encode()
+        await call(self._client, "PUT", f"/api/v1/edges/{quote(name, safe='')}/status", content=body)

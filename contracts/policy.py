@@ -44,6 +44,8 @@ RULES = (
     _rule("job-repository", "DELETE", r"(?s)/api/v1/claims/.*", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/(introspect|audit)", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/tokens/rotate", EDGES),
+    _rule("job-repository", "PUT", r"/api/v1/edges/[^/]+/status", EDGES),
+    _rule("job-repository", "GET", r"/api/v1/edges/status", VIEW),
     _rule("job-repository", "GET", r"/api/v1/epoch", VIEW | EDGES),
     _rule("job-repository", "GET", r"/api/v1/job(/[^/]+(/history)?)?", VIEW | EDGES),
     _rule("task-launcher", "POST", r"/api/v1/matchTasks?", EDGES | OPERATE),

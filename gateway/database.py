@@ -122,6 +122,14 @@ pipeline = sa.Table(
     sa.Column("last_seen", sa.BigInteger, nullable=False),
 )
 
+edge_status = sa.Table(
+    "edge_status",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("doc", sa.Text, nullable=False),
+)
+
 
 def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
     """An engine whose transactions are safe by what is set here, not by defaults.

@@ -4,8 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Protocol
+from contextlib import asynccontextmanager, nullcontext
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -24,6 +23,7 @@ from contracts.models import Model as WireModel
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import NEEDS, is_open, read_back
+from gateway.beside import Beside
 from gateway.files import check_said
 from gateway.job_repository.changes import Changes
 from gateway.job_repository.confinement import check_edge
@@ -52,16 +52,6 @@ class PipelineResult(WireModel):
     qc_flags: Text = ""
     output_files: tuple[OutputFile, ...] | None = None
     results: Text = ""
-
-
-class Beside(Protocol):
-    """Routes of somebody else, their description, and what runs beside them."""
-
-    def running(self) -> AbstractAsyncContextManager[None]: ...
-
-    def routes(self) -> list[BaseRoute]: ...
-
-    def operations(self) -> Operations: ...
 
 
 class Claim(BaseModel):
