@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from contracts import web
 from contracts.openapi import Operations
 from gateway.dashboard.following import Following
+from gateway.dashboard.instruments import InstrumentPages
 from gateway.dashboard.job import JobPages
 from gateway.dashboard.jobs import JobsPages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
@@ -44,6 +45,7 @@ class Dashboard:
             job,
             ReviewPages(upstream, job),
             TaskPages(upstream),
+            InstrumentPages(upstream),
             SystemPages(upstream, self._sampling),
         )
 

@@ -1,4 +1,4 @@
-"""The pages of pipelines, instruments and the system as a whole."""
+"""The pages of pipelines and the system as a whole."""
 
 import time
 from typing import Any
@@ -14,13 +14,11 @@ from gateway.dashboard.sampling import Sampling
 from gateway.dashboard.upstream import SERVICES, Upstream
 from gateway.dashboard.views import system as views
 
-RECENT = "200"
-"""Jobs by whose instruments those are known that were never enrolled."""
 TROUBLED = {"state": "failed,quarantined", "limit": "10"}
 
 
 class SystemPages:
-    """``/pipelines``, ``/instruments`` and ``/system``."""
+    """``/pipelines`` and ``/system``."""
 
     def __init__(self, upstream: Upstream, sampling: Sampling) -> None:
         self._upstream, self._sampling = upstream, sampling
@@ -28,7 +26,6 @@ class SystemPages:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/pipelines", asked(self._upstream, self.show_pipelines), methods=["GET"]),
-            Route("/instruments", asked(self._upstream, self.show_instruments), methods=["GET"]),
             Route("/system", asked(self._upstream, self.show_system), methods=["GET"]),
         ]
 
@@ -36,14 +33,6 @@ class SystemPages:
         listed = await self._upstream.get(request, "task-launcher", "/api/v1/pipelines")
         pipelines = views.with_life(listed, time.time_ns())
         return page(request, "pipelines.html", person, at="pipelines", pipelines=pipelines)
-
-    async def show_instruments(self, request: Request, person: Person) -> Response:
-        edges = []
-        if person.may_administer:
-            edges = await self._upstream.get(request, "job-repository", "/api/v1/edges")
-        jobs = await self._upstream.get(request, "job-repository", "/api/v1/job", limit=RECENT)
-        found = views.instruments(edges, jobs)
-        return page(request, "instruments.html", person, at="instruments", instruments=found, guarded=bool(person.name))
 
     async def show_system(self, request: Request, person: Person) -> Response:
         counts = await self._upstream.get(request, "job-repository", "/api/v1/counts")

@@ -124,11 +124,3 @@ def test_a_pipeline_is_alive_while_its_runner_is_heard_of():
     listed = [{"lastSeen": str(10**18)}]
     assert system.with_life(listed, 10**18 + 60 * 10**9)[0]["alive"]
     assert not system.with_life(listed, 10**18 + 91 * 10**9)[0]["alive"]
-
-
-def test_instruments_are_those_that_were_enrolled_and_those_whose_files_came():
-    edges = [{"Name": "b", "Since": 1, "Seen": 5, "Revoked": None}]
-    came = (("b", 9), ("a", 8), ("b", 7))
-    made = [{"OriginHost": name, "Created": at, "InputFile": {"Name": f"{at}.tif"}} for name, at in came]
-    found = [(one["name"], one["enrolled"], one["file"]) for one in system.instruments(edges, made)]
-    assert found == [("a", False, "8.tif"), ("b", True, "9.tif")]

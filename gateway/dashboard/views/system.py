@@ -83,26 +83,3 @@ def _chart(key: str, times: Sequence[float], values: Sequence[float]) -> Chart:
 def with_life(pipelines: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
     """Registered pipelines, and whether each is alive (``now``: ns)."""
     return [{**one, "seen": int(one["lastSeen"]), "alive": now - int(one["lastSeen"]) < ALIVE_NS} for one in pipelines]
-
-
-def instruments(edges: Sequence[Mapping[str, Any]], jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Enrolled instruments, and those of which the last jobs came (``jobs``: newest first)."""
-    found: dict[str, dict[str, Any]] = {
-        one["Name"]: {
-            "name": one["Name"],
-            "since": one["Since"] or 0,
-            "seen": one["Seen"] or 0,
-            "revoked": bool(one["Revoked"]),
-            "enrolled": True,
-            "last": 0,
-            "file": "",
-        }
-        for one in edges
-    }
-    for job in jobs:
-        name = job["OriginHost"]
-        unknown = {"name": name, "since": 0, "seen": 0, "revoked": False, "enrolled": False, "last": 0, "file": ""}
-        known = found.setdefault(name, unknown)
-        if not known["last"]:
-            known["last"], known["file"] = job["Created"], job["InputFile"]["Name"]
-    return sorted(found.values(), key=lambda one: str(one["name"]))
