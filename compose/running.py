@@ -18,7 +18,7 @@ from compose.membership import membership, of_edge
 from compose.operate import EDGE
 from compose.settings import Settings
 from contracts.bus.opening import open_bus
-from contracts.client import TIMEOUT, HttpJobs, HttpStatuses, HttpTasks
+from contracts.client import TIMEOUT, HttpJobs, HttpModels, HttpStatuses, HttpTasks
 from contracts.guard import Auditor
 from contracts.hosting import Door, app_of, bound, port_of, served
 from contracts.identity import Authenticator
@@ -45,6 +45,7 @@ class Afar:
 
     jobs: HttpJobs
     tasks: HttpTasks
+    task_launcher: httpx.AsyncClient
     services: Mapping[str, Service] = field(default_factory=dict)
 
 
@@ -161,7 +162,7 @@ async def _central(
     else:
         reach = mine.over_network(settings.inside(settings.pipelines.gateway))
         jobs, tasks = [await stack.enter_async_context(reach(name)) for name in ("job-repository", "task-launcher")]
-        centre = Afar(HttpJobs(jobs), HttpTasks(tasks))
+        centre = Afar(HttpJobs(jobs), HttpTasks(tasks), tasks)
     if isinstance(centre, Afar) or centre.identities is None:
         inside = settings.gateway.inside if set(GATEWAY) & set(names) else settings.pipelines.gateway
         asked = await stack.enter_async_context(mine.over_network(settings.inside(inside))("job-repository"))
@@ -172,7 +173,10 @@ async def _central(
     if PIPELINES in names:
         from compose.pipelines import runner
 
-        services.append(runner(settings, centre.jobs, centre.tasks, bus))
+        launcher = centre.task_launcher
+        if launcher is None:
+            launcher = await stack.enter_async_context(in_process(centre.services["task-launcher"]))
+        services.append(runner(settings, centre.jobs, centre.tasks, bus, HttpModels(launcher)))
     if EXPORT in names:
         from compose.export import exporter
 

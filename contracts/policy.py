@@ -50,6 +50,8 @@ RULES = (
     _rule("job-repository", "GET", r"/api/v1/job(/[^/]+(/history)?)?", VIEW | EDGES),
     _rule("task-launcher", "POST", r"/api/v1/matchTasks?", EDGES | OPERATE),
     _rule("task-launcher", "POST", r"/api/v1/pipelines", frozenset()),
+    _rule("task-launcher", "POST", r"/api/v1/models/[^/]+/verdict", frozenset()),
+    _rule("task-launcher", "GET", r"/api/v1/models/[^/]+/content", ADMINISTER),
     _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/files(/[^/]+)?", EDGES),
     _rule("file-receiver-gateway", "POST", r"/api/v1/transmit(Job|File)", EDGES),
     _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
