@@ -170,12 +170,20 @@ class Runner:
     async def _claim(self, free: int) -> Sequence[Job]:
         await check_room(self._room, self._jobs, JobQuery(states=(State.RUNNING,)), BY)
         again = None if self._most_again is None else max(0, self._most_again - len(self._again))
-        topics = tuple(self._plugins) if self._models is None else self._models.usable(self._plugins)
+        topics = tuple(topic for topic in self._plugins if self.takes(topic))
         if not topics:
             return []
         jobs = await self._jobs.claim(self._worker, topics, free, self._lease, again)
         self._again |= {_run_of(job) for job in jobs if job.not_before}
         return jobs
+
+    def takes(self, topic: str) -> bool:
+        """Whether jobs of a pipeline are taken now."""
+        return self._models is None or bool(self._models.usable((topic,)))
+
+    def model_of(self, topic: str) -> Path | None:
+        """The folder of the model that the next job of a pipeline is to use; None: its own."""
+        return self._models.folder(topic) if self._models is not None else None
 
     async def _work_on(self, job: Job) -> None:
         try:
@@ -232,7 +240,7 @@ class Runner:
             memory_bytes=limits.memory_bytes,
             attempt=job.attempts,
             sha256=job.input_file.sha256,
-            model=self._models.folder(details.pipeline_id) if self._models is not None else None,
+            model=self.model_of(details.pipeline_id),
         )
 
     async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:

@@ -159,7 +159,7 @@ class ModelRoutes:
 
 
 def _card(said: Metadata) -> dict[str, Any]:
-    about = said.model_dump(mode="json", exclude={"files", "pipeline", "version"})
+    about = said.model_dump(exclude={"files", "pipeline", "version"})
     try:
         json.dumps(about, allow_nan=False).encode()
     except ValueError as error:

@@ -23,20 +23,27 @@ FIGURES = ("f1", "count_error", "images")
 def tried(path: Path) -> float:
     """Seconds of one inference on 256 x 256 pixels in FP32. Raises ``BadInput`` naming what is wrong with the model."""
     folder = ModelFolder(path)
+    _check_names(folder)
     seconds = []
     for precision in PRECISIONS:
         try:
             model = Model(folder, precision)
             _check_ends(folder, precision)
             seconds.append(_run(model, precision))
-        except KeyError as error:
-            raise BadInput(f"metadata.json does not name {error}: export the model again") from None
         except BrokenModel as error:
-            raise BadInput(f"both precisions are needed, {' and '.join(PRECISIONS)}: {error}") from None
+            raise BadInput(f"{precision} is not whole: {error}") from None
         except RuntimeError as error:  # OpenVINO's
             words = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise BadInput(f"OpenVINO cannot run {precision}/model.xml: {words[:300]}") from None
     return seconds[0]
+
+
+def _check_names(folder: ModelFolder) -> None:
+    for precision in PRECISIONS:
+        for name in (f"{precision}/model.xml", f"{precision}/model.bin"):
+            if name not in folder.metadata["files"]:
+                both = " and ".join(PRECISIONS)
+                raise BadInput(f"metadata.json does not name {name}: {both} are needed, as tasks choose between them")
 
 
 def _check_ends(folder: ModelFolder, precision: str) -> None:
