@@ -1,6 +1,5 @@
-"""The pages of pipelines and the system as a whole."""
+"""The page of the system as a whole."""
 
-import time
 from typing import Any
 
 from starlette.requests import Request
@@ -18,21 +17,15 @@ TROUBLED = {"state": "failed,quarantined", "limit": "10"}
 
 
 class SystemPages:
-    """``/pipelines`` and ``/system``."""
+    """``/system``."""
 
     def __init__(self, upstream: Upstream, sampling: Sampling) -> None:
         self._upstream, self._sampling = upstream, sampling
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/pipelines", asked(self._upstream, self.show_pipelines), methods=["GET"]),
             Route("/system", asked(self._upstream, self.show_system), methods=["GET"]),
         ]
-
-    async def show_pipelines(self, request: Request, person: Person) -> Response:
-        listed = await self._upstream.get(request, "task-launcher", "/api/v1/pipelines")
-        pipelines = views.with_life(listed, time.time_ns())
-        return page(request, "pipelines.html", person, at="pipelines", pipelines=pipelines)
 
     async def show_system(self, request: Request, person: Person) -> Response:
         counts = await self._upstream.get(request, "job-repository", "/api/v1/counts")

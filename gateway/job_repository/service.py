@@ -25,6 +25,7 @@ from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import NEEDS, is_open, read_back
 from gateway.beside import Beside
 from gateway.files import check_said
+from gateway.job_repository.by_pipeline import PipelineCounts
 from gateway.job_repository.changes import Changes
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
@@ -79,6 +80,7 @@ class JobRepository:
         self._store, self._clock = store, clock
         self._relay = Relay(bus, outbox)
         self._changes = Changes(store.reader)
+        self._by_pipeline = PipelineCounts(store.reader, clock)
         self._figures = Figures(store, outbox, self._relay, clock)
         self.meters, self.refresh = self._figures.meters, self._figures.refresh
         self.desks = (self._relay,)
@@ -103,6 +105,7 @@ class JobRepository:
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
             Route("/api/v1/epoch", self.on_epoch, methods=["GET"]),
             Route("/api/v1/counts", self.on_counts, methods=["GET"]),
+            *self._by_pipeline.routes(),
             *self._changes.routes(),
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),

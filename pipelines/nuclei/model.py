@@ -77,6 +77,12 @@ class Model:
         self._core = ov.Core()
         self._files = self.folder.read(f"{self.precision}/model.xml"), self.folder.read(f"{self.precision}/model.bin")
 
+    def ends(self) -> tuple[list[ov.PartialShape], list[ov.PartialShape]]:
+        """The shapes of its inputs and outputs, as far as they are known."""
+        network = self._core.read_model(*self._files)
+        inputs, outputs = ([end.get_partial_shape() for end in ends] for ends in (network.inputs, network.outputs))
+        return inputs, outputs
+
     def __call__(self, plane: Plane) -> Maps:
         """From float32 (H, W) in 0..1, sides multiples of 16, to float32 (3, H, W), each map in 0..1.
 

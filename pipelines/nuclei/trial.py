@@ -28,7 +28,7 @@ def tried(path: Path) -> float:
     for precision in PRECISIONS:
         try:
             model = Model(folder, precision)
-            _check_ends(folder, precision)
+            _check_ends(model, precision)
             seconds.append(_run(model, precision))
         except BrokenModel as error:
             raise BadInput(f"{precision} is not whole: {error}") from None
@@ -46,17 +46,15 @@ def _check_names(folder: ModelFolder) -> None:
                 raise BadInput(f"metadata.json does not name {name}: {both} are needed, as tasks choose between them")
 
 
-def _check_ends(folder: ModelFolder, precision: str) -> None:
+def _check_ends(model: Model, precision: str) -> None:
     """Its input and its output are those of the shipped model."""
-    read = folder.read(f"{precision}/model.xml"), folder.read(f"{precision}/model.bin")
-    network = ov.Core().read_model(*read)
-    for what, ends, channels in (("input", network.inputs, 1), ("output", network.outputs, CHANNELS)):
+    inputs, outputs = model.ends()
+    for what, ends, channels in (("input", inputs, 1), ("output", outputs, CHANNELS)):
         wanted = ov.PartialShape([1, channels, -1, -1])
         if len(ends) != 1:
             raise BadInput(f"{precision}/model.xml has {len(ends)} {what}s; the pipeline gives and takes one")
-        if not ends[0].partial_shape.compatible(wanted):
-            shape = ends[0].partial_shape
-            raise BadInput(f"the {what} of {precision}/model.xml is {shape}; the pipeline needs {wanted}")
+        if not ends[0].compatible(wanted):
+            raise BadInput(f"the {what} of {precision}/model.xml is {ends[0]}; the pipeline needs {wanted}")
 
 
 def _run(model: Model, precision: str) -> float:

@@ -118,9 +118,3 @@ def test_charts_are_of_what_came_between_and_a_restart_is_nothing_negative():
     assert (found["throughput"].most, found["throughput"].last) == ("10", "0")
     assert found["latency"].most == "2"
     assert all(chart.points == "" for chart in system.charts(samples[:1]))
-
-
-def test_a_pipeline_is_alive_while_its_runner_is_heard_of():
-    listed = [{"lastSeen": str(10**18)}]
-    assert system.with_life(listed, 10**18 + 60 * 10**9)[0]["alive"]
-    assert not system.with_life(listed, 10**18 + 91 * 10**9)[0]["alive"]

@@ -1,14 +1,11 @@
-"""How the gateway is: figures, charts, and whether pipelines and instruments are alive."""
+"""How the gateway is: figures and charts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-ALIVE_NS = 90 * 10**9
-"""A pipeline whose runner was heard of within this time is alive; runners register every 30 s."""
 WIDTH, HEIGHT = 560, 120
 
 
@@ -78,8 +75,3 @@ def _chart(key: str, times: Sequence[float], values: Sequence[float]) -> Chart:
         for at, value in zip(times, values, strict=True)
     )
     return Chart(key, points, f"{values[-1]:.3g}", f"{most:.3g}")
-
-
-def with_life(pipelines: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
-    """Registered pipelines, and whether each is alive (``now``: ns)."""
-    return [{**one, "seen": int(one["lastSeen"]), "alive": now - int(one["lastSeen"]) < ALIVE_NS} for one in pipelines]
