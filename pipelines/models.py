@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import shutil
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -181,7 +180,6 @@ class Models:
             folder=self._cache / "trials",
             parameters={"plugin": self._plugins[one.pipeline]},
             timeout=TRIAL_SECONDS,
-            attempt=time.monotonic_ns() % 10**9,
             model=folder,
         )
         outcome = await self._run(request)

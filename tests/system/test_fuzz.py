@@ -25,7 +25,7 @@ SELDOM = {
     *("DELETE /api/v1/models/{sha256}", "POST /api/v1/pipelines/{topic}/rollback"),
     *("PUT /api/v1/pipelines/{topic}/model", "DELETE /api/v1/edges/{name}/status"),
 }
-"""Only fitting values (upload and offset, job and place, a whole package of a model, a model that was tried) are answered
+"""Only fitting values (upload and offset, job and place, a package of a model, a model that was tried) are answered
 well, which chance does not always give; tests/gateway has them in many ways."""
 OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),
