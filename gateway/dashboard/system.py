@@ -1,5 +1,6 @@
 """The page of the system as a whole."""
 
+import contextlib
 from typing import Any
 
 from starlette.requests import Request
@@ -31,17 +32,28 @@ class SystemPages:
         counts = await self._upstream.get(request, "job-repository", "/api/v1/counts")
         troubled = await self._upstream.get(request, "job-repository", "/api/v1/job", **TROUBLED)
         samples = list(self._sampling.samples)
+        hours = 24 if request.query_params.get("hours") == "24" else 1
         return page(
             request,
             "system.html",
             person,
             at="system",
             counts=counts,
-            charts=views.charts(samples),
+            charts=views.charts(samples, hours),
+            hours=hours,
             oldest=samples[-1].oldest if samples else 0.0,
             services=[await self._health(request, name) for name in SERVICES],
+            figures=await self._figures(request),
             troubled=troubled,
         )
+
+    async def _figures(self, request: Request) -> views.Figures:
+        """Of the services that answer; the others are seen to be away above."""
+        texts: dict[str, str] = {}
+        for name in SERVICES:
+            with contextlib.suppress(AppError):
+                texts[name] = (await self._upstream.response(request, name, "/metrics")).text
+        return views.figures(texts)
 
     async def _health(self, request: Request, service: str) -> dict[str, Any]:
         try:

@@ -118,3 +118,40 @@ def test_charts_are_of_what_came_between_and_a_restart_is_nothing_negative():
     assert (found["throughput"].most, found["throughput"].last) == ("10", "0")
     assert found["latency"].most == "2"
     assert all(chart.points == "" for chart in system.charts(samples[:1]))
+
+
+def test_a_day_of_samples_is_thinned_to_what_a_line_can_show_with_the_newest_always_there():
+    samples = [system.Sample(float(at), at, 0, 0, 0, 0) for at in range(0, 86_400, 10)]
+    day, hour = system.thinned(samples, 24), system.thinned(samples, 1)
+    assert len(day) <= system.MOST_POINTS
+    assert day[-1] == hour[-1] == samples[-1]
+    assert hour[0].at >= samples[-1].at - 3600
+    assert system.thinned([], 1) == []
+    chart = system.charts(samples, 24)[0]
+    assert (chart.levels, chart.end) == (("60", "30", "0"), 86_390 * 10**9)
+
+
+WORK = """# TYPE cytobus_desk_in_hand gauge
+cytobus_desk_in_hand{desk="launch"} 3
+# TYPE cytobus_desk_queue gauge
+cytobus_desk_queue{desk="launch"} 5
+# TYPE cytobus_desk_trouble gauge
+cytobus_desk_trouble{desk="launch"} 1
+# TYPE cytobus_disk_free_bytes gauge
+cytobus_disk_free_bytes{place="output"} 15
+# TYPE cytobus_disk_least_bytes gauge
+cytobus_disk_least_bytes{place="output"} 10
+# TYPE cytobus_outbox_messages gauge
+cytobus_outbox_messages 7
+"""
+
+
+def test_queues_and_room_are_read_from_what_services_tell_of_their_work():
+    found = system.figures({"task-launcher": WORK})
+    (queue,), (place,) = found.queues, found.places
+    assert (queue.service, queue.name, queue.waiting, queue.in_hand, bool(queue.trouble)) == (
+        "task-launcher", "launch", 5, 3, True
+    )  # fmt: skip
+    assert (place.free, place.tone, found.outbox, found.bus_away) == (15, "waiting", 7, False)
+    assert system.Place("a", 9, 10).tone == "bad"
+    assert system.Place("a", 99, 10).tone == "good"
