@@ -6,6 +6,7 @@ import time
 from compose.settings import PipelineSettings, Settings
 from contracts.ports import Bus, Jobs
 from contracts.room import Room
+from pipelines.models import ModelSource
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
 from pipelines.workers import Limits, Workers, one_thread
@@ -13,7 +14,7 @@ from pipelines.workers import Limits, Workers, one_thread
 log = logging.getLogger(__name__)
 
 
-def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Runner:
+def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus, models: ModelSource | None = None) -> Runner:
     """The runner of all installed pipelines, which are loaded in each worker process beforehand."""
     wanted = settings.pipelines.topics
     plugins = {topic: plugin for topic, plugin in installed().items() if not wanted or topic in wanted}
@@ -38,6 +39,8 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
         limits=general,
         own_limits=own,
         files=settings.gateway_files(),
+        models=models,
+        model_cache=settings.data / "models",
     )
 
 

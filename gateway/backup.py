@@ -23,7 +23,7 @@ from gateway.identity.surviving import Reapplied, known, reapply
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-EARLY = ("pipeline", "note", "account", "word", "enrolment", "audit")
+EARLY = ("pipeline", "note", "account", "word", "enrolment", "audit", "edge_status")
 """Tables that hold something as soon as a gateway runs: its runners, its administrators."""
 ROWS = 1000
 """Rows that are read or written together."""

@@ -120,6 +120,33 @@ pipeline = sa.Table(
     sa.Column("parameters", sa.Text, nullable=False),
     sa.Column("worker", sa.Text, nullable=False),
     sa.Column("last_seen", sa.BigInteger, nullable=False),
+    sa.Column("about", sa.Text, nullable=False, server_default="{}"),
+)
+
+edge_status = sa.Table(
+    "edge_status",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("doc", sa.Text, nullable=False),
+)
+
+model = sa.Table(
+    "model",
+    metadata,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("pipeline", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("doc", sa.Text, nullable=False),
+    sa.UniqueConstraint("pipeline", "version", name="model_version"),
+)
+
+model_choice = sa.Table(
+    "model_choice",
+    metadata,
+    sa.Column("pipeline", sa.Text, primary_key=True),
+    sa.Column("doc", sa.Text, nullable=False),
 )
 
 

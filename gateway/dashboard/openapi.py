@@ -45,7 +45,7 @@ def operations() -> Operations:
         "GET /tasks/{task_id}": _page("Change a task"),
         "GET /pipelines": _page("Pipelines"),
         "GET /instruments": _page("Instruments"),
-        "GET /system": _page("How the gateway is"),
+        "GET /system": _page("How the gateway is", (Parameter("hours", words(), "Of the charts: 1 or 24."),)),
         "GET /sign-in": Operation(
             "Sign in", {200: Answer("A page.", Content(words(), HTML))}, (Parameter("next", words()),), callers=ANYBODY
         ),

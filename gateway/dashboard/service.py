@@ -13,8 +13,10 @@ from starlette.staticfiles import StaticFiles
 from contracts import web
 from contracts.openapi import Operations
 from gateway.dashboard.following import Following
+from gateway.dashboard.instruments import InstrumentPages
 from gateway.dashboard.job import JobPages
 from gateway.dashboard.jobs import JobsPages
+from gateway.dashboard.pipelines import PipelinePages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
 from gateway.dashboard.review import ReviewPages
 from gateway.dashboard.sampling import Sampling
@@ -45,6 +47,8 @@ class Dashboard:
             job,
             ReviewPages(upstream, job),
             TaskPages(upstream),
+            PipelinePages(upstream),
+            InstrumentPages(upstream),
             SystemPages(upstream, self._sampling),
         )
 

@@ -62,6 +62,15 @@ COUNTS: Schema = {
     "propertyNames": {"enum": [str(state) for state in State]},
     "additionalProperties": number(),
 }
+_COUNTS = ("Waiting", "Oldest", "Complete", "Failed")
+BY_PIPELINE: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"Pipeline": words(), **dict.fromkeys(_COUNTS, number())},
+        "required": ["Pipeline", *_COUNTS],
+    },
+}
 CHANGED: Schema = {
     "type": "object",
     "properties": {
@@ -139,6 +148,10 @@ def _jobs() -> Operations:
             "All that happened to a job", {200: json("Oldest first; At in ns since the epoch.", HISTORY), **AWAY}
         ),
         "GET /api/v1/counts": Operation("How many jobs are in each state", {200: json("By state.", COUNTS), **AWAY}),
+        "GET /api/v1/counts/pipelines": Operation(
+            "What each pipeline has to do, and has done within an hour",
+            {200: json("Oldest: when the first of the waiting jobs has changed last (ns).", BY_PIPELINE), **AWAY},
+        ),
         "GET /api/v1/changes": Operation(
             "What has changed since",
             {

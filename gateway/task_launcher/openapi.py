@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import JsonValue
+
 from contracts.models import Job, PipelineInfo, PipelineStatus, Task
 from contracts.openapi import (
     AWAY,
@@ -53,6 +55,7 @@ class Pipeline(PipelineInfo):
 
     parameters: dict[str, dict[str, str | float | bool]]
     worker: str
+    about: dict[str, JsonValue]
     lastSeen: str  # noqa: N815 - the wire's name
 
 

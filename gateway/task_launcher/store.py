@@ -28,6 +28,7 @@ class Registered:
     parameters: Mapping[str, Any]
     worker: str
     last_seen: int
+    about: Mapping[str, Any]
 
 
 class TaskStore:
@@ -89,6 +90,7 @@ class TaskStore:
                 "parameters": json.dumps(pipeline.get("parameters", {})),
                 "worker": worker,
                 "last_seen": self._clock(),
+                "about": json.dumps(pipeline.get("about", {})),
             }
             for pipeline in pipelines
         }
@@ -104,7 +106,10 @@ class TaskStore:
         """The pipelines that workers have registered, by topic."""
         rows = await self._reader.run(lambda tx: tx.execute(sa.select(db.pipeline).order_by(db.pipeline.c.topic)).all())
         return [
-            Registered(r.topic, r.name, r.description, json.loads(r.parameters), r.worker, r.last_seen) for r in rows
+            Registered(
+                r.topic, r.name, r.description, json.loads(r.parameters), r.worker, r.last_seen, json.loads(r.about)
+            )
+            for r in rows
         ]
 
     async def _write(self, work: Callable[[sa.Connection], Any]) -> Any:

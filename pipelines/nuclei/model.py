@@ -46,6 +46,11 @@ class ModelFolder:
             raise BrokenModel(f"{self.path}: no readable metadata.json ({error}); export the model again") from error
         return content
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of ``metadata.json``, which names all other files: the same digest, the same model."""
+        return hashlib.sha256((self.path / "metadata.json").read_bytes()).hexdigest()
+
     def read(self, name: str) -> bytes:
         """The bytes of a file, such as ``fp32/model.xml``. Raises ``BrokenModel`` if they were changed."""
         described = self.metadata["files"].get(name)
@@ -71,6 +76,12 @@ class Model:
             raise ValueError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         self._core = ov.Core()
         self._files = self.folder.read(f"{self.precision}/model.xml"), self.folder.read(f"{self.precision}/model.bin")
+
+    def ends(self) -> tuple[list[ov.PartialShape], list[ov.PartialShape]]:
+        """The shapes of its inputs and outputs, as far as they are known."""
+        network = self._core.read_model(*self._files)
+        inputs, outputs = ([end.get_partial_shape() for end in ends] for ends in (network.inputs, network.outputs))
+        return inputs, outputs
 
     def __call__(self, plane: Plane) -> Maps:
         """From float32 (H, W) in 0..1, sides multiples of 16, to float32 (3, H, W), each map in 0..1.

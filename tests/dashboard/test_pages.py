@@ -169,9 +169,9 @@ def test_a_bad_rule_is_refused_with_the_reason_as_it_is_written(visit):
 def test_pipelines_instruments_and_the_system_are_shown(visit):
     someone = visit()
     page = someone.go("/pipelines")
-    expect(page.locator("tbody tr", has_text="Nuclei")).to_contain_text("alive")
+    expect(page.locator("section", has_text="Nuclei").locator(".state").first).to_have_text("alive")
     page = someone.go("/instruments")
-    expect(page.locator("tbody tr", has_text="oem")).to_contain_text(re.compile(r"\.(tif|png)"))
+    expect(page.locator("section", has_text="oem")).to_contain_text(re.compile(r"\.(tif|png)"))
     page = someone.go("/system")
     expect(page.locator("li", has_text="job-repository")).to_contain_text("well")
     expect(page.get_by_text("No job has failed or is in quarantine.")).to_be_visible()

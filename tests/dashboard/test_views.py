@@ -120,15 +120,38 @@ def test_charts_are_of_what_came_between_and_a_restart_is_nothing_negative():
     assert all(chart.points == "" for chart in system.charts(samples[:1]))
 
 
-def test_a_pipeline_is_alive_while_its_runner_is_heard_of():
-    listed = [{"lastSeen": str(10**18)}]
-    assert system.with_life(listed, 10**18 + 60 * 10**9)[0]["alive"]
-    assert not system.with_life(listed, 10**18 + 91 * 10**9)[0]["alive"]
+def test_a_day_of_samples_is_thinned_to_what_a_line_can_show_with_the_newest_always_there():
+    samples = [system.Sample(float(at), at, 0, 0, 0, 0) for at in range(0, 86_400, 10)]
+    day, hour = system.thinned(samples, 24), system.thinned(samples, 1)
+    assert len(day) <= system.MOST_POINTS
+    assert day[-1] == hour[-1] == samples[-1]
+    assert hour[0].at >= samples[-1].at - 3600
+    assert system.thinned([], 1) == []
+    chart = system.charts(samples, 24)[0]
+    assert (chart.levels, chart.end) == (("60", "30", "0"), 86_390 * 10**9)
 
 
-def test_instruments_are_those_that_were_enrolled_and_those_whose_files_came():
-    edges = [{"Name": "b", "Since": 1, "Seen": 5, "Revoked": None}]
-    came = (("b", 9), ("a", 8), ("b", 7))
-    made = [{"OriginHost": name, "Created": at, "InputFile": {"Name": f"{at}.tif"}} for name, at in came]
-    found = [(one["name"], one["enrolled"], one["file"]) for one in system.instruments(edges, made)]
-    assert found == [("a", False, "8.tif"), ("b", True, "9.tif")]
+WORK = """# TYPE cytobus_desk_in_hand gauge
+cytobus_desk_in_hand{desk="launch"} 3
+# TYPE cytobus_desk_queue gauge
+cytobus_desk_queue{desk="launch"} 5
+# TYPE cytobus_desk_trouble gauge
+cytobus_desk_trouble{desk="launch"} 1
+# TYPE cytobus_disk_free_bytes gauge
+cytobus_disk_free_bytes{place="output"} 15
+# TYPE cytobus_disk_least_bytes gauge
+cytobus_disk_least_bytes{place="output"} 10
+# TYPE cytobus_outbox_messages gauge
+cytobus_outbox_messages 7
+"""
+
+
+def test_queues_and_room_are_read_from_what_services_tell_of_their_work():
+    found = system.figures({"task-launcher": WORK})
+    (queue,), (place,) = found.queues, found.places
+    assert (queue.service, queue.name, queue.waiting, queue.in_hand, bool(queue.trouble)) == (
+        "task-launcher", "launch", 5, 3, True
+    )  # fmt: skip
+    assert (place.free, place.tone, found.outbox, found.bus_away) == (15, "waiting", 7, False)
+    assert system.Place("a", 9, 10).tone == "bad"
+    assert system.Place("a", 99, 10).tone == "good"

@@ -132,7 +132,8 @@ def test_a_backup_of_an_older_schema_is_migrated(tmp_path, empty, kind):
     assert manifest.schema_revision == "0003"
     b.restore(new, tmp_path / "old.zip")
     (row,) = content(new)["job"]
-    assert (row[1], row[-1]) == ("j", 7)
+    found = dict(zip(metadata.tables["job"].columns.keys(), row, strict=True))
+    assert (found["id"], found["kept_since"]) == ("j", 7)
 
 
 async def test_a_newer_schema_and_a_newer_format_are_refused(tmp_path, empty):

@@ -70,6 +70,7 @@ class Laboratory:
             "path.task_id": tasks,
             "path.upload": [upload for _, upload in uploads],
             "path.place": ["0"],
+            "path.topic": ["only-file"],
             "header.Upload-Metadata": [metadata for metadata, _ in uploads],
             "header.Upload-Length": ["10"],
             "header.Upload-Offset": ["4"],

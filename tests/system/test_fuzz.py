@@ -21,9 +21,12 @@ PICTURES = "GET /api/v1/pictures/{job_id}/{place}"
 SELDOM = {
     *("PATCH /api/v1/files/{upload}", "GET /api/v1/transmitFile/{job_id}/{place}"),
     *(PICTURES, f"{PICTURES}/tiles", f"{PICTURES}/thumbnail"),
+    *("POST /api/v1/models", "GET /api/v1/models/{sha256}/content", "POST /api/v1/models/{sha256}/verdict"),
+    *("DELETE /api/v1/models/{sha256}", "POST /api/v1/pipelines/{topic}/rollback"),
+    *("PUT /api/v1/pipelines/{topic}/model", "DELETE /api/v1/edges/{name}/status"),
 }
-"""Only a fitting pair of values (upload and offset, job and place) is answered well, which chance does not always give;
-tests/gateway has both in many ways."""
+"""Only fitting values (upload and offset, job and place, a package of a model, a model that was tried) are answered
+well, which chance does not always give; tests/gateway has them in many ways."""
 OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),
     *("POST /api/v1/enrolments/redeem", "GET /api/v1/oidc/login", "GET /api/v1/oidc/callback"),

@@ -217,7 +217,7 @@ document.getElementById('invite-form')?.addEventListener('submit', async event =
   const told = document.getElementById('code')
   try {
     const made = await ask('POST', '/gateway/job-repository/api/v1/enrolments', Object.fromEntries(new FormData(event.target)))
-    told.textContent = `${told.dataset.words} cytobus enroll ${location.protocol}//${location.hostname} '${made.Code}'`
+    told.textContent = `${told.dataset.words} cytobus enroll ${location.protocol}//${location.hostname} '${made.Code}${told.dataset.mark}'`
   } catch (error) { tell('failed', error.message) }
 })
 document.documentElement.dataset.ready = 'true'
