@@ -41,10 +41,13 @@ NARROWING = (
     *(Parameter(name, words()) for name in TEXTS),
     Parameter("name", words(), "A part of the file's name."),
     *(Parameter(name, number(), "ns since the epoch.") for name in ("updated_since", "due_at", "lease_over_at")),
+    Parameter("updated_until", number(), "ns since the epoch; what changed at it is no longer meant."),
     Parameter("verification", {"enum": [0, 1, 2]}, "Only complete jobs: 0 to be reviewed, 1 accepted, 2 rejected."),
     Parameter("wants_preview", {"type": "boolean"}),
-    Parameter("order", {"enum": ["asc", "desc"], "default": "desc"}, "asc: oldest first."),
-    Parameter("after", number(), "The last page's cursor."),
+    Parameter("order", {"enum": ["asc", "desc"], "default": "desc"}, "asc: oldest first, or from A on."),
+    Parameter("sort", {"enum": ["registered", "changed", "name"], "default": "registered"}),
+    Parameter("after", number(), "The last page's cursor; Link says it."),
+    Parameter("mark", words(), "Belongs to after where the listing is sorted otherwise than by registration."),
     Parameter("limit", {**number(1, MOST), "default": MOST}, "Jobs on a page; more are never given."),
 )
 NEXT: Schema = {"Link": {"description": 'Where the next page is: <…>; rel="next" (RFC 8288).', "schema": words()}}

@@ -321,7 +321,8 @@ def _paging(request: Request, page: Page) -> dict[str, str]:
     """Headers of a listing: where its next page is (RFC 8288), if there is one."""
     if page.next is None:
         return dict(web.NOT_CACHED)
-    following = request.url.include_query_params(after=page.next)
+    mark = {"mark": page.mark} if page.mark else {}
+    following = request.url.include_query_params(after=page.next, **mark)
     return web.NOT_CACHED | {"Link": f'<{following}>; rel="next"'}
 
 

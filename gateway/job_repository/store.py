@@ -15,7 +15,7 @@ from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
 from gateway.job_repository import placed
-from gateway.job_repository.listing import claimable, listing
+from gateway.job_repository.listing import FEW, claimable, listing, narrowed
 from gateway.reader import Reader
 from gateway.writer import Writer
 
@@ -150,13 +150,16 @@ class JobStore:
         return found
 
     async def find(self, query: JobQuery) -> Page:
-        """A page of jobs in the order of their registration."""
-        quick = query.limit <= QUICK and not query.name_contains
-        rows = await self._read(lambda tx: tx.execute(listing(query, tx.dialect.name)).all(), quick=quick)
+        """A page of jobs in the order that is asked for."""
+        quick = query.limit <= QUICK and not query.name_contains and query.sort == "registered"
+        rows = await self._read(lambda tx: _listed(tx, query), quick=quick)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         jobs = tuple(Job.model_validate_json(row.doc) for row in rows)
-        return Page(jobs, int(rows[-1].seq) if more else None)
+        if not more:
+            return Page(jobs)
+        mark = {"changed": str(jobs[-1].last_updated), "name": jobs[-1].input_file.name}.get(query.sort, "")
+        return Page(jobs, int(rows[-1].seq), mark)
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state. Where counting takes long, the answer is a few seconds old at times:
@@ -253,6 +256,12 @@ class JobStore:
             rows.append({"topic": news.topic, "key": job.id, "payload": news.payload})
         if rows:
             tx.execute(ANNOUNCE, rows)
+
+
+def _listed(tx: sa.Connection, query: JobQuery) -> Sequence[Any]:
+    count = narrowed(query, tx.dialect.name)
+    few = count is not None and int(tx.execute(count).scalar_one()) <= FEW
+    return tx.execute(listing(query, tx.dialect.name, few=few)).all()
 
 
 # Statements of the hot path are made once: making one costs more than running it.
