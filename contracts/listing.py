@@ -70,7 +70,7 @@ def _check_cursor(query: JobQuery) -> None:
     if query.sort == "registered" or query.after is None:
         return
     if query.mark is None:
-        raise BadRequest(f"mark is missing: with sort={query.sort} it belongs to after; follow the Link of the last page")
+        raise BadRequest(f"mark is missing: with sort={query.sort} it belongs to after; follow the last page's Link")
     whole = query.mark.isascii() and query.mark.isdigit() and len(query.mark) < 19
     if query.sort == "changed" and not whole:
         raise BadRequest(f"mark is {query.mark[:40]!r}; with sort=changed it must be a whole number")

@@ -68,6 +68,8 @@ class JobQuery(BaseModel):
     """only ended jobs whose files lie at the gateway since this time (ns) or longer"""
     verification: int | None = None
     """only complete jobs of which reviewers say this (``Verification``)"""
+    through: int | None = None
+    """no job beyond this cursor, which is where the newest was once"""
     sort: Literal["registered", "changed", "name"] = "registered"
     newest_first: bool = True
     """The other way round: oldest first, or names from A on."""

@@ -198,7 +198,7 @@ def _reason(rule: object, job: Mapping[str, object], wanted: bool) -> str:
 
 
 def _decisive(rule: object, job: Mapping[str, object]) -> list[object]:
-    """The conditions, without and, or and not, by which a rule comes to its answer: the first that is enough, or all."""
+    """The conditions below and, or and not by which a rule comes to its answer: the first that is enough, or all."""
     operator = next(iter(rule)) if isinstance(rule, dict) else ""
     if not isinstance(rule, dict) or operator not in ("and", "or", "!"):
         return [rule]

@@ -17,8 +17,14 @@ Shown = Callable[[Any], sa.ColumnElement[Any]]
 """How a condition shows a column: as it is, or so that no index is used for it."""
 
 
+def _as_it_is(column: Any) -> sa.ColumnElement[Any]:
+    shown: sa.ColumnElement[Any] = column
+    return shown
+
+
 def listing(query: JobQuery, dialect: str, *, few: bool = False) -> sa.Select[Any]:
-    """One more row than asked for, so that the caller knows whether there is another page. ``few``: see ``narrowed``."""
+    """One more row than asked for, so that the caller knows whether there is another page. ``few`` are left: see
+    ``narrowed``."""
     if query.sort != "registered":
         return _sorted(query, dialect, few)
     order = J.seq.desc() if query.newest_first else J.seq.asc()
@@ -34,12 +40,14 @@ def listing(query: JobQuery, dialect: str, *, few: bool = False) -> sa.Select[An
 
 def _sorted(query: JobQuery, dialect: str, few: bool) -> sa.Select[Any]:
     column, mark = (J.last_updated, int(query.mark or 0)) if query.sort == "changed" else (J.name, query.mark or "")
-    sqlite = dialect == "sqlite"
     # SQLite knows nothing of how many rows fit a condition, and is shown what it shall go by.
-    where = _conditions(query, _hidden if sqlite and not few else _as_it_is, along=column)
+    shown = _hidden if dialect == "sqlite" and not few else _as_it_is
+    where = _conditions(query, shown, along=column)
     if query.name_contains:
-        where.append(_named(query, dialect))
-    sorted_by = _hidden(column) if sqlite and few else column
+        where.append(_named(query, dialect, shown))
+    if few:  # found by the filter's own index, and where it is names by one that holds nothing else
+        where = [J.seq.in_(sa.select(J.seq).where(*where))]
+    sorted_by = _hidden(column) if few else column
     if query.after is not None:
         here, last = sa.tuple_(sorted_by, J.seq), sa.tuple_(sa.literal(mark), sa.literal(query.after))
         where.append(here < last if query.newest_first else here > last)
@@ -49,7 +57,7 @@ def _sorted(query: JobQuery, dialect: str, few: bool) -> sa.Select[Any]:
     return sa.select(J.seq, J.doc).where(*where).order_by(*order).limit(query.limit + 1)
 
 
-def narrowed(query: JobQuery, dialect: str) -> sa.Select[Any] | None:
+def narrowed(query: JobQuery, dialect: str) -> Any:
     """How many jobs a filter leaves, ``FEW`` and one at most; None where that makes no difference to a listing."""
     along = J.last_updated if query.sort == "changed" else None
     where = _conditions(query, _as_it_is, along=along)
@@ -57,12 +65,16 @@ def narrowed(query: JobQuery, dialect: str) -> sa.Select[Any] | None:
         return None
     if query.name_contains:
         where.append(_named(query, dialect))
-    return sa.select(sa.func.count()).select_from(sa.select(J.seq).where(*where).limit(FEW + 1).subquery())
+    left = sa.select(J.seq).where(*where).limit(FEW + 1).subquery()
+    counted: Any = sa.select(sa.func.count()).select_from(left)
+    return counted
 
 
-def _as_it_is(column: Any) -> sa.ColumnElement[Any]:
-    shown: sa.ColumnElement[Any] = column
-    return shown
+def counting(query: JobQuery, dialect: str) -> Any:
+    """How many jobs there are of a query, and the cursor of the newest of them."""
+    where = _conditions(query) + ([_named(query, dialect)] if query.name_contains else [])
+    counted: Any = sa.select(sa.func.count(), sa.func.max(J.seq)).where(*where)
+    return counted
 
 
 def _hidden(column: Any) -> sa.ColumnElement[Any]:
@@ -71,9 +83,10 @@ def _hidden(column: Any) -> sa.ColumnElement[Any]:
     return hidden
 
 
-def _named(query: JobQuery, dialect: str) -> sa.ColumnElement[bool]:
+def _named(query: JobQuery, dialect: str, shown: Shown = _as_it_is) -> sa.ColumnElement[bool]:
     # On SQLite LIKE makes no difference between capitals and small letters; lower() would take most of the time.
-    like = J.name.ilike if dialect == "postgresql" else J.name.like
+    name = shown(J.name)
+    like = name.ilike if dialect == "postgresql" else name.like
     return like(f"%{_plain(query.name_contains or '')}%", escape="\\")
 
 
@@ -117,6 +130,8 @@ def _conditions(query: JobQuery, shown: Shown = _as_it_is, along: Any = None) ->
         found.append(changed >= query.updated_since)
     if query.updated_until is not None:
         found.append(changed < query.updated_until)
+    if query.through is not None:
+        found.append(J.seq <= query.through)
     if query.verification is not None:
         found += _judged(query.verification, shown)
     return found + _for_services(query)

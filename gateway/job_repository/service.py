@@ -107,7 +107,7 @@ class JobRepository:
             Route("/api/v1/job/pipeline/{job_id}/{task_id}", self.on_pipeline_result, methods=["PUT"]),
             Route("/api/v1/job/{job_id}/history", self.on_history, methods=["GET"]),
             *OperatorRoutes(self.report, self.find).routes(),
-            *ReviewRoutes(self._reviewed).routes(),
+            *ReviewRoutes(self._reviewed, self._store).routes(),
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
