@@ -56,6 +56,8 @@ def _multiply(engine: sa.Engine, before: int, after: int) -> None:
     """More of the same under new ids and names, made by the database itself."""
     same = [column.name for column in db.job.columns if column.name not in ("seq", "id", "name", "doc", "last_updated")]
     with engine.begin() as tx:
+        if engine.dialect.name == "postgresql":
+            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
         numbers = "WITH RECURSIVE again(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM again WHERE n < {times})"
         tx.exec_driver_sql(
             numbers.format(times=after // FIRST - 1)

@@ -35,11 +35,13 @@ export async function ask (method, path, body) {
 
 // Parts marked data-part are fetched anew; what has the focus keeps it.
 export async function refresh () {
-  const answer = await fetch(location.href, { headers: { Accept: 'text/html' } })
+  const here = document.querySelector('[data-refresh]')?.dataset.refresh || location.href
+  const answer = await fetch(here, { headers: { Accept: 'text/html' } })
   if (!answer.ok) return
   const made = new DOMParser().parseFromString(await answer.text(), 'text/html')
   for (const part of document.querySelectorAll('[data-part]')) {
     const fresh = made.querySelector(`[data-part="${part.dataset.part}"]`)
+    if (!fresh && part.dataset.else === 'reload') { location.reload(); return }
     if (!fresh || part.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue
     local(fresh)
     if (fresh.innerHTML === part.innerHTML) continue
@@ -55,6 +57,8 @@ async function pressed (button) {
   let body = button.dataset.body === undefined ? undefined : JSON.parse(button.dataset.body)
   const field = button.dataset.reason && document.querySelector(button.dataset.reason)
   if (field && field.value) body = { ...body, Reason: field.value }
+  const chosen = button.dataset.choice && document.querySelector(button.dataset.choice)
+  if (chosen) body = { ...body, [chosen.name]: chosen.value }
   const ids = button.dataset.many ? [...document.querySelectorAll(button.dataset.many)].map(box => box.value) : ['']
   button.disabled = true
   try {
@@ -84,7 +88,7 @@ document.addEventListener('keydown', event => {
     event.target.blur() // the other keys mean something again
     return
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input, textarea, select')) return
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input:not([type="checkbox"]), textarea, select')) return
   const found = document.querySelector(`[data-hotkey="${CSS.escape(event.key.toLowerCase())}"]`)
   if (!found || found.disabled) return
   event.preventDefault()
@@ -95,6 +99,7 @@ document.addEventListener('change', event => {
   if (all) for (const box of document.querySelectorAll(all)) box.checked = event.target.checked
   if (event.target.matches('[data-at-once]')) event.target.form.requestSubmit()
 })
+for (const field of document.querySelectorAll('[data-zone]')) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone
 for (const field of document.querySelectorAll('[data-here]')) field.value = location.pathname + location.search
 document.getElementById('sign-in')?.addEventListener('submit', async event => {
   event.preventDefault()
