@@ -76,7 +76,8 @@ def test_rules_are_read_back_as_they_were_or_left_as_text(visit):
 
 
 def test_a_nested_rule_is_built_and_says_which_condition_decides(visit):
-    page = visit().go("/tasks/new")
+    someone = visit()
+    page = someone.go("/tasks/new")
     page.get_by_label("value", exact=True).fill("image")
     page.get_by_role("button", name="Add a group").click()
     group = page.locator("#conditions > li.group")
@@ -97,6 +98,7 @@ def test_a_nested_rule_is_built_and_says_which_condition_decides(visit):
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#wrong")).to_contain_text("there is no operator")
     assert page.url.endswith("/tasks/new"), "what is refused is not left"
+    assert "400" in someone.complaints.pop()
 
 
 def test_tasks_are_put_in_order_disabled_and_deleted_by_who_knows_what_hangs_on_them(visit, instance):
@@ -147,7 +149,7 @@ def test_an_output_stands_beside_its_input_and_moves_with_it(visit, instance):
     page = visit().go(f"/jobs/{job_of(instance, 'image-1')['Id']}")
     panes = page.locator(".pane")
     expect(panes.nth(1)).to_be_hidden()
-    page.get_by_label("Beside it").select_option(index=2)
+    page.get_by_role("combobox", name="Beside it").select_option(index=2)
     expect(panes.nth(1).locator(".sheet img").first).to_have_js_property("complete", True)
     panes.nth(1).press("1")
     expect(panes.nth(0).locator(".told")).to_contain_text("100 %")

@@ -32,6 +32,7 @@ def test_an_image_is_shown_once_it_is_here_and_as_long_as_it_is():
     assert jobs.pictures(job, files, []) == []
     here = jobs.pictures(job, files, [{"What": "input-delivered"}])
     assert [one.place for one in here] == ["input"]
+    assert jobs.pictures(job, files, [{"What": "input-delivered"}, {"What": "task-applied", "To": "sending"}]) == []
     assert jobs.pictures(job.evolve(files=Files.REMOVED), files, [{"What": "input-delivered"}]) == []
 
 

@@ -39,8 +39,16 @@ def pictures(job: Job, files: Sequence[File], history: Sequence[Mapping[str, Any
     """Those of the files that can be looked at: they have come to the gateway, and retention has left them there."""
     if job.files:
         return []
-    here = bool(job.input_file.archive_name) or any(line["What"] == ARRIVED for line in history)
+    here = bool(job.input_file.archive_name) or _has_arrived(history)
     return [one for one in files if one.kind in ("picture", "labels") and (here or one.place != "input")]
+
+
+def _has_arrived(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the image has come to the gateway, and is not being sent again."""
+    for line in reversed(history):
+        if line["What"] == ARRIVED or line.get("To") == State.SENDING:
+            return bool(line["What"] == ARRIVED)
+    return False
 
 
 def kind_of(name: str, *, made: bool) -> str:

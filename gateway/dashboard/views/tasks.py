@@ -16,8 +16,11 @@ EMPTY: dict[str, Any] = {
 """A task that is not made yet."""
 ATTRIBUTES = ("plate", "well", "row", "column", "field", "channel", "z", "t")
 """Those that names of plate readers say."""
-BUILDER = """any all not remove name extension attribute size lab equipment operator hostname folder other contains
-    matches starts ends is one-of which path value field how add group join""".split()
+BUILDER = (
+    *("any", "all", "not", "remove", "name", "extension", "attribute", "size", "lab", "equipment"),
+    *("operator", "hostname", "folder", "other", "contains", "matches", "starts", "ends", "is", "one-of"),
+    *("which", "path", "value", "field", "how", "add", "group", "join"),
+)
 INPUTS = {"int": "number", "float": "number", "bool": "checkbox"}
 WORDS = {"==": "=", "===": "=", "!=": "≠", "!==": "≠", ">": ">", ">=": "≥", "<": "<", "<=": "≤", "matches": "~"}
 
