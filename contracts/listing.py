@@ -71,6 +71,6 @@ def _check_cursor(query: JobQuery) -> None:
         return
     if query.mark is None:
         raise BadRequest(f"mark is missing: with sort={query.sort} it belongs to after; follow the last page's Link")
-    whole = query.mark.isascii() and query.mark.isdigit() and len(query.mark) < 19
+    whole = query.mark.isascii() and query.mark.isdigit() and len(query.mark) < 20 and int(query.mark) < 2**63
     if query.sort == "changed" and not whole:
-        raise BadRequest(f"mark is {query.mark[:40]!r}; with sort=changed it must be a whole number")
+        raise BadRequest(f"mark is {query.mark[:40]!r}; with sort=changed it must be a whole number below 2^63")

@@ -22,7 +22,7 @@ def cursor(token: str) -> dict[str, str]:
     if not mark:
         return {"after": after}
     try:
-        return {"after": after, "mark": base64.urlsafe_b64decode(mark.encode()).decode()}
+        return {"after": after, "mark": base64.b64decode(mark.encode(), b"-_", validate=True).decode()}
     except (binascii.Error, ValueError):
         raise BadRequest(f"after is {token[:40]!r}; it is damaged: begin again at the first page") from None
 
