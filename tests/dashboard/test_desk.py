@@ -148,7 +148,7 @@ def test_columns_sort_and_times_narrow(visit, instance):
 def test_an_output_stands_beside_its_input_and_moves_with_it(visit, instance):
     page = visit().go(f"/jobs/{job_of(instance, 'image-1')['Id']}")
     panes = page.locator(".pane")
-    expect(panes.nth(1)).to_be_hidden()
+    expect(panes).to_have_count(1)
     page.get_by_role("combobox", name="Beside it").select_option(index=2)
     expect(panes.nth(1).locator(".sheet img").first).to_have_js_property("complete", True)
     panes.nth(1).press("1")
@@ -157,6 +157,11 @@ def test_an_output_stands_beside_its_input_and_moves_with_it(visit, instance):
     panes.nth(1).press("ArrowLeft")
     moved = "all => new Set(all.map(one => one.style.transform)).size"
     page.wait_for_function(f"({moved})([...document.querySelectorAll('.sheet')]) === 1")
+    path = f"/api/v1/job/{job_of(instance, 'image-1')['Id']}/review"
+    for word, said in ((1, "accepted"), (0, "to be reviewed")):
+        instance.ask("PUT", "job-repository", path, json={"Verification": word})
+        expect(page.locator("[data-part=state]")).to_contain_text(said)
+        expect(panes).to_have_count(2)
 
 
 def test_a_job_is_run_again_by_another_task_and_keeps_what_was(visit, instance):

@@ -33,7 +33,23 @@ export async function ask (method, path, body) {
   try { return JSON.parse(text) } catch { return text }
 }
 
-// Parts marked data-part are fetched anew; what has the focus keeps it.
+// Parts marked data-part are fetched anew; what has the focus keeps it, what is ticked stays so, and where the gateway
+// says what it said before, whatever has been done with a part since stays.
+const TYPED = 'input:not([type="checkbox"]), textarea, select'
+const given = new WeakMap()
+const boxes = (part, value) => part.querySelector(`input[type="checkbox"][value="${CSS.escape(value)}"]`)
+
+function renew (part, fresh) {
+  const active = part.contains(document.activeElement) ? document.activeElement : undefined
+  const held = active?.dataset.key, box = active?.matches('input') ? active.value : undefined
+  const ticked = [...part.querySelectorAll('input[type="checkbox"]:checked')].map(one => one.value)
+  part.innerHTML = fresh
+  given.set(part, fresh)
+  for (const value of ticked) { const one = boxes(part, value); if (one) one.checked = true }
+  const again = held ? part.querySelector(`[data-key="${CSS.escape(held)}"]`) : box && boxes(part, box)
+  again?.focus()
+}
+
 export async function refresh () {
   const here = document.querySelector('[data-refresh]')?.dataset.refresh || location.href
   const answer = await fetch(here, { headers: { Accept: 'text/html' } })
@@ -42,12 +58,9 @@ export async function refresh () {
   for (const part of document.querySelectorAll('[data-part]')) {
     const fresh = made.querySelector(`[data-part="${part.dataset.part}"]`)
     if (!fresh && part.dataset.else === 'reload') { location.reload(); return }
-    if (!fresh || part.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue
+    if (!fresh || part.contains(document.activeElement) && document.activeElement.matches(TYPED)) continue
     local(fresh)
-    if (fresh.innerHTML === part.innerHTML) continue
-    const held = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
-    part.innerHTML = fresh.innerHTML
-    if (held) part.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus()
+    if (fresh.innerHTML !== given.get(part)) renew(part, fresh.innerHTML)
   }
   document.dispatchEvent(new Event('refreshed'))
 }
@@ -88,7 +101,7 @@ document.addEventListener('keydown', event => {
     event.target.blur() // the other keys mean something again
     return
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input:not([type="checkbox"]), textarea, select')) return
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPED)) return
   const found = document.querySelector(`[data-hotkey="${CSS.escape(event.key.toLowerCase())}"]`)
   if (!found || found.disabled) return
   event.preventDefault()
@@ -169,6 +182,7 @@ function follow (path, hear) {
 }
 
 local(document)
+for (const part of document.querySelectorAll('[data-part]')) given.set(part, part.innerHTML)
 const list = document.querySelector('table[data-live]')
 if (list) {
   follow(list.dataset.live, told => {

@@ -83,8 +83,7 @@ class Viewer {
   constructor (root) {
     this.root = root
     this.base = root.dataset.viewer
-    const [main, beside] = [...root.querySelectorAll('.pane')].map(one => new Pane(this, one))
-    Object.assign(this, { main, beside })
+    this.main = new Pane(this, root.querySelector('.pane'))
     this.view = { scale: 1, x: 0, y: 0 }
     this.tool = name => root.querySelector(`[data-tool="${name}"]`)
     this.listen()
@@ -106,10 +105,18 @@ class Viewer {
 
   async openBeside () {
     const chosen = this.tool('beside').selectedOptions[0]
-    const pane = this.beside
-    pane.root.hidden = !chosen.value
-    pane.root.parentElement.classList.toggle('two', Boolean(chosen.value))
-    if (chosen.value) await pane.open(chosen.value, chosen.dataset.labels === 'true')
+    const panes = this.main.root.parentElement
+    this.beside?.root.remove()
+    this.beside = undefined
+    panes.classList.toggle('two', Boolean(chosen.value))
+    if (chosen.value) {
+      const root = this.main.root.cloneNode(true)
+      root.setAttribute('aria-label', panes.dataset.label)
+      panes.append(root)
+      const beside = this.beside = new Pane(this, root)
+      this.move(root)
+      await beside.open(chosen.value, chosen.dataset.labels === 'true')
+    }
     this.fit()
   }
 
@@ -161,7 +168,7 @@ class Viewer {
     const { about } = this.main
     if (!about) return
     this.main.draw(this.view, about, this.tool('opacity')?.value)
-    if (this.beside && !this.beside.root.hidden) this.beside.draw(this.view, about, 1)
+    this.beside?.draw(this.view, about, 1)
   }
 
   listen () {
@@ -175,7 +182,7 @@ class Viewer {
     on('out', 'click', () => this.zoom(1 / 1.5))
     on('fit', 'click', () => this.fit())
     on('one', 'click', () => this.zoom(1 / this.view.scale))
-    for (const pane of [this.main, this.beside].filter(Boolean)) this.move(pane.root)
+    this.move(this.main.root)
   }
 
   move (pane) {
