@@ -150,7 +150,7 @@ def test_an_output_stands_beside_its_input_and_moves_with_it(visit, instance):
     panes = page.locator(".pane")
     expect(panes).to_have_count(1)
     page.get_by_role("combobox", name="Beside it").select_option(index=2)
-    expect(panes.nth(1).locator(".sheet img").first).to_have_js_property("complete", True)
+    expect(panes.nth(1).locator(".sheet img").first).to_have_js_property("complete", True, timeout=30_000)
     panes.nth(1).press("1")
     expect(panes.nth(0).locator(".told")).to_contain_text("100 %")
     expect(panes.nth(1).locator(".told")).to_contain_text("100 %")
