@@ -65,8 +65,9 @@ class HttpJobs:
         """A page of jobs."""
         response = await call(self._client, "GET", "/api/v1/job", params=params_of(query))
         following = response.links.get("next", {}).get("url")
-        after = httpx.URL(following).params.get("after") if following else None
-        return Page(tuple(JOBS.validate_json(response.content)), int(after) if after else None)
+        asked = httpx.URL(following).params if following else httpx.QueryParams()
+        after, mark = asked.get("after"), asked.get("mark", "")
+        return Page(tuple(JOBS.validate_json(response.content)), int(after) if after else None, mark)
 
     async def get(self, job_id: str) -> Job:
         """One job. Raises ``NotFound``."""

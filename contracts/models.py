@@ -232,7 +232,11 @@ class Job(Model):
 
 
 class Task(Model):
-    """Which jobs go to which pipeline, with which parameters. ``job_selector`` is a JSONLogic rule as text."""
+    """Which jobs go to which pipeline, with which parameters. ``job_selector`` is a JSONLogic rule as text.
+
+    ``order`` (its place among all tasks, from 1 on; of two that want a file the earlier gets it) and ``disabled`` (it
+    wants nothing) extend the contract; they have calls of their own, and what a task is sent with says nothing of them.
+    """
 
     id: Text = ""
     description: Text = ""
@@ -241,6 +245,8 @@ class Task(Model):
     result_file_folder: Text = ""
     model_parameters: Mapping[str, str] | None = None
     last_updated: int = 0
+    order: int = 0
+    disabled: bool = False
 
 
 class PipelineParams(Model):

@@ -60,7 +60,9 @@ RULES = (
     _rule("job-repository", "PUT", r"/api/v1/job/[^/]+", OPERATE),
     _rule("job-repository", "PUT", r"/api/v1/job/[^/]+/review", OPERATE),
     _rule("job-repository", "POST", r"/api/v1/job/[^/]+/(retry|release|cancel)", OPERATE),
-    _rule("job-repository", "POST", r"/api/v1/jobs/(retry|release|cancel)", OPERATE),
+    _rule("job-repository", "POST", r"/api/v1/jobs/(retry|release|cancel|review)", OPERATE),
+    _rule("task-launcher", "POST", r"/api/v1/job/[^/]+/rerun", OPERATE),
+    _rule("file-sender-gateway", "POST", r"/api/v1/rejects(/[^/]+)?", OPERATE),
     _rule("file-sender-gateway", "POST DELETE", r"/api/v1/reject/[^/]+", OPERATE),
     _rule("", "POST", r"/api/v1/(retry|dataToHandle)", OPERATE),
     # everybody, of themselves

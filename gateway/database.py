@@ -52,7 +52,8 @@ job = sa.Table(
     sa.Index("job_by_location", "origin_host", "origin_dir", "name"),
     sa.Index("job_by_owner", "owner", "seq"),
     sa.Index("job_by_host", "origin_host", "state", "seq"),
-    sa.Index("job_by_update", "last_updated"),
+    sa.Index("job_by_update", "last_updated", "seq"),
+    sa.Index("job_by_name", "name", "seq"),
     sa.Index("job_by_status", "status", "seq"),
     sa.Index("job_by_pipeline", "pipeline", "seq"),
     sa.Index("job_by_task", "task", "seq"),
@@ -100,6 +101,8 @@ task = sa.Table(
     sa.Column("seq", BigId, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("doc", sa.Text, nullable=False),
+    sa.Column("place", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 EPOCH = "epoch"

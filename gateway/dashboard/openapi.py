@@ -14,9 +14,12 @@ GONE: Mapping[int, Answer] = {
 FILTERS = (
     *(
         Parameter(name, words())
-        for name in ("name", "state", "hostname", "task", "pipeline", "since", "order", "trail")
+        for name in ("name", "state", "hostname", "task", "pipeline", "since", "order", "trail", "zone", "rows")
     ),
-    Parameter("after", _number(), "The last page's cursor."),
+    Parameter("sort", {"enum": ["registered", "changed", "name"]}),
+    Parameter("from", words(), "A date and time; as the zone has it, if it says none."),
+    Parameter("to", words(), "A date and time; as the zone has it, if it says none."),
+    Parameter("after", words(), "The last page's cursor."),
 )
 
 

@@ -41,11 +41,12 @@ class Dashboard:
         self._sampling = Sampling(own)
         upstream, following = self._upstream, self._following
         jobs, job = JobsPages(upstream, following), JobPages(upstream, following)
-        self._streams = [*jobs.streams(), *job.streams()]
+        review = ReviewPages(upstream, job, following)
+        self._streams = [*jobs.streams(), *job.streams(), *review.streams()]
         self._pages = (
             jobs,
             job,
-            ReviewPages(upstream, job),
+            review,
             TaskPages(upstream),
             PipelinePages(upstream),
             InstrumentPages(upstream),

@@ -47,6 +47,8 @@ class TaskPages:
             at="tasks",
             task=task,
             pipelines=[views.pipeline(one, task) for one in pipelines],
+            builder_words=views.builder_words,
+            attributes=views.ATTRIBUTES,
             known=any(one["subscriptionTopic"] == task["PipelineId"] for one in pipelines),
         )
 

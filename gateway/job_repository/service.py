@@ -99,7 +99,7 @@ class JobRepository:
             Route("/api/v1/job/pipeline/{job_id}/{task_id}", self.on_pipeline_result, methods=["PUT"]),
             Route("/api/v1/job/{job_id}/history", self.on_history, methods=["GET"]),
             *OperatorRoutes(self.report, self.find).routes(),
-            *ReviewRoutes(self._reviewed).routes(),
+            *ReviewRoutes(self._reviewed, self._store).routes(),
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
@@ -314,7 +314,8 @@ def _paging(request: Request, page: Page) -> dict[str, str]:
     """Headers of a listing: where its next page is (RFC 8288), if there is one."""
     if page.next is None:
         return dict(web.NOT_CACHED)
-    following = request.url.include_query_params(after=page.next)
+    mark = {"mark": page.mark} if page.mark else {}
+    following = request.url.include_query_params(after=page.next, **mark)
     return web.NOT_CACHED | {"Link": f'<{following}>; rel="next"'}
 
 

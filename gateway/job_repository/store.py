@@ -15,7 +15,7 @@ from contracts.ports import Clock, JobQuery, Page
 from gateway import database as db
 from gateway.database import EPOCH
 from gateway.job_repository import marks, placed
-from gateway.job_repository.listing import claimable, listing
+from gateway.job_repository.listing import FEW, claimable, counting, listing, narrowed
 from gateway.reader import Reader
 from gateway.writer import Writer
 
@@ -78,6 +78,25 @@ class JobStore:
             self._note(tx, [_line(job_id, now, by, what, old.state, new.state, why or new.reason)])
             self._announce(tx, [], [new] if _is_news(old, new) else [])
             return new
+
+        return await self._writer.run(work)
+
+    async def change_many(
+        self, job_ids: Sequence[str], edit: Callable[[Job], Job], by: str, what: str, why: str = ""
+    ) -> list[Verdict]:
+        """As ``change``, for some hundred at once; one that is refused does not hinder the others, and one that is so
+        already stays as it is and has nothing new in its history."""
+
+        def work(tx: sa.Connection) -> list[Verdict]:
+            before = self._load(tx, set(job_ids))
+            verdicts = [_edited(before.get(job_id), job_id, edit, self._clock()) for job_id in job_ids]
+            new = {one.job.id: one.job for one in verdicts if one.changed and one.job is not None}
+            self._save(tx, new, set())
+            placed.keep(tx, before, new)
+            now = self._clock()
+            self._note(tx, [_line(job.id, now, by, what, before[job.id].state, job.state, why) for job in new.values()])
+            self._announce(tx, [], [job for job in new.values() if _is_news(before[job.id], job)])
+            return verdicts
 
         return await self._writer.run(work)
 
@@ -150,13 +169,21 @@ class JobStore:
         return found
 
     async def find(self, query: JobQuery) -> Page:
-        """A page of jobs in the order of their registration."""
-        quick = query.limit <= QUICK and not query.name_contains
-        rows = await self._read(lambda tx: tx.execute(listing(query, tx.dialect.name)).all(), quick=quick)
+        """A page of jobs in the order that is asked for."""
+        quick = query.limit <= QUICK and not query.name_contains and query.sort == "registered"
+        rows = await self._read(lambda tx: _listed(tx, query), quick=quick)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         jobs = tuple(Job.model_validate_json(row.doc) for row in rows)
-        return Page(jobs, int(rows[-1].seq) if more else None)
+        if not more:
+            return Page(jobs)
+        mark = {"changed": str(jobs[-1].last_updated), "name": jobs[-1].input_file.name}.get(query.sort, "")
+        return Page(jobs, int(rows[-1].seq), mark)
+
+    async def count(self, query: JobQuery) -> tuple[int, int]:
+        """How many jobs there are of a query, and the cursor of the newest of them (0 for none)."""
+        row = await self._read(lambda tx: tx.execute(counting(query, tx.dialect.name)).one())
+        return int(row[0]), int(row[1] or 0)
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state. Where counting takes long, the answer is a few seconds old at times:
@@ -256,6 +283,12 @@ class JobStore:
             tx.execute(ANNOUNCE, rows)
 
 
+def _listed(tx: sa.Connection, query: JobQuery) -> Sequence[Any]:
+    count = narrowed(query, tx.dialect.name)
+    few = count is not None and int(tx.execute(count).scalar_one()) <= FEW
+    return tx.execute(listing(query, tx.dialect.name, few=few)).all()
+
+
 # Statements of the hot path are made once: making one costs more than running it.
 GET = sa.select(J.doc).where(J.id == sa.bindparam("key"))
 LOAD = sa.select(J.id, J.doc).where(J.id.in_(sa.bindparam("keys", expanding=True))).order_by(J.id).with_for_update()
@@ -267,6 +300,18 @@ def _one_at_a_time(tx: sa.Connection, place: str) -> None:
     """Until the transaction ends no other gateway decides about this place. SQLite has one writer anyway."""
     if tx.dialect.name == "postgresql":
         tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(place, 0))))
+
+
+def _edited(old: Job | None, job_id: str, edit: Callable[[Job], Job], now: int) -> Verdict:
+    if old is None:
+        return Verdict(status=NotFound.status, error=f"job id not found for {job_id}")
+    try:
+        new = edit(old)
+    except AppError as error:
+        return Verdict(job=old, status=error.status, error=str(error))
+    if new == old:
+        return Verdict(job=old)
+    return Verdict(job=new.evolve(last_updated=max(now, old.last_updated + 1)), changed=True)
 
 
 def row_of(job: Job) -> dict[str, Any]:

@@ -22,8 +22,10 @@ from contracts.room import Room
 from gateway.beside import Beside
 from gateway.files import GatewayFiles
 from gateway.task_launcher.applying import Applying
+from gateway.task_launcher.arranging import Arranging
 from gateway.task_launcher.launching import Launching
 from gateway.task_launcher.messages import Wording
+from gateway.task_launcher.rerunning import Rerunning
 from gateway.task_launcher.rules import Addresses, merged, seconds_of
 from gateway.task_launcher.store import TaskStore
 from gateway.task_launcher.trying import Trying
@@ -122,6 +124,8 @@ class TaskLauncher:
             Route("/api/v1/task", self.on_update, methods=["PUT"]),
             *Applying(self._jobs, self._store, self._clock).routes(),
             *Trying(self._jobs).routes(),
+            *Arranging(self._jobs, self._store).routes(),
+            *Rerunning(self._jobs, self._store, self._work.check_folder).routes(),
             Route("/api/v1/task/{task_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/task/{task_id}", self.on_delete, methods=["DELETE"]),
             Route("/api/v1/matchTask", self.on_match, methods=["POST"]),

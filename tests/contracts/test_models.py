@@ -18,6 +18,7 @@ OURS = {
     "InputFile": {"Sha256", "Size"},
     "OutputFiles": {"Sha256", "Size"},
     "PipelineDetails": {"PipelineId", "OutputFolder", "Parameters", "TaskVersion", "Launch"},
+    "Task": {"Order", "Disabled"},
 }  # fmt: skip
 CASES = [("job.json", Job), ("job_with_outputs.json", Job), ("task.json", Task)]
 

@@ -29,7 +29,8 @@ def job_of(instance, name: str) -> dict:
 
 def opened(visit: Visit, path: str):
     page = visit.go(path)
-    expect(page.locator(".sheet img").first).to_have_js_property("complete", True)
+    # The first look at an image starts the process that decodes.
+    expect(page.locator(".sheet img").first).to_have_js_property("complete", True, timeout=30_000)
     return page
 
 

@@ -32,6 +32,7 @@ def test_an_image_is_shown_once_it_is_here_and_as_long_as_it_is():
     assert jobs.pictures(job, files, []) == []
     here = jobs.pictures(job, files, [{"What": "input-delivered"}])
     assert [one.place for one in here] == ["input"]
+    assert jobs.pictures(job, files, [{"What": "input-delivered"}, {"What": "task-applied", "To": "sending"}]) == []
     assert jobs.pictures(job.evolve(files=Files.REMOVED), files, [{"What": "input-delivered"}]) == []
 
 
@@ -73,6 +74,39 @@ def test_the_queue_knows_its_place_and_keeps_its_filters():
     assert review.placed([], {}).job_id == ""
     judged = review.placed(queue, {"job": "judged before"})
     assert (judged.job_id, judged.next) == ("judged before", "/review?job=a")
+
+
+def test_the_whole_filter_is_judged_as_the_queue_is_filtered():
+    params = {"task": "t", "name": "dapi", "hostname": "", "verification": "2", "job": "x"}
+    assert review.bulk(params) == {"Task": "t", "Name": "dapi", "Judged": 2}
+    assert review.bulk({}) == {"Judged": 0}
+
+
+def test_a_page_of_reviews_changes_when_what_it_shows_does():
+    one = complete("a")
+    assert review.concerns({}, [one], "")
+    assert review.concerns({"task": "other"}, [one], "a"), "the one that is looked at"
+    assert not review.concerns({"task": "other"}, [one], "b")
+    assert not review.concerns({}, [one.evolve(state=State.RUNNING)], "")
+
+
+def test_the_last_word_of_reviewers_is_told_with_who_said_it():
+    lines = [{"What": f"review: {word}", "By": by, "Why": ""} for word, by in (("accepted", "a"), ("rejected", "b"))]
+    assert review.last_word([*lines, {"What": "put x", "By": "c", "Why": ""}]) == {"by": "b", "why": ""}
+    assert review.last_word([]) is None
+
+
+@pytest.mark.parametrize(("facts", "word"), [
+    ([s.created(), s.unmatched()], "no-task"), ([s.created(), s.cancelled()], "cancelled"), (s.full_story(), ""),
+])  # fmt: skip
+def test_trouble_is_told_with_what_helps(facts, word):
+    assert jobs.remedy(s.told(facts)) == word
+
+
+def test_a_job_is_run_again_only_by_tasks_that_want_anything_and_when_it_has_ended():
+    tasks_ = [{"Id": "a"}, {"Id": "b", "Disabled": True}]
+    assert jobs.others(s.told(s.full_story()), tasks_) == [{"Id": "a"}]
+    assert jobs.others(s.told([s.created()]), tasks_) == []
 
 
 @pytest.mark.parametrize("said", ["", "9", "x"])

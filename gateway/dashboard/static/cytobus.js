@@ -33,24 +33,38 @@ export async function ask (method, path, body) {
   try { return JSON.parse(text) } catch { return text }
 }
 
-// Parts marked data-part are fetched anew; what has the focus keeps it. Only what the server says otherwise than before is
-// replaced: what a person has done to a part since (zoomed, say) is not undone by news of another.
-const served = new Map([...document.querySelectorAll('[data-part]')].map(part => [part.dataset.part, part.innerHTML]))
+// Parts marked data-part are fetched anew; what has the focus keeps it, what is ticked stays so. Only what the gateway says
+// otherwise than before is replaced: what a person has done with a part since (zoomed, say) is not undone by other news.
+const TYPED = 'input:not([type="checkbox"]), textarea, select'
+const given = new WeakMap([...document.querySelectorAll('[data-part]')].map(part => [part, part.innerHTML]))
+const boxes = (part, value) => part.querySelector(`input[type="checkbox"][value="${CSS.escape(value)}"]`)
+
+function renew (part, fresh) {
+  const active = part.contains(document.activeElement) ? document.activeElement : undefined
+  const held = active?.dataset.key, box = active?.matches('input') ? active.value : undefined
+  const ticked = [...part.querySelectorAll('input[type="checkbox"]:checked')].map(one => one.value)
+  part.innerHTML = fresh
+  for (const value of ticked) { const one = boxes(part, value); if (one) one.checked = true }
+  const again = held ? part.querySelector(`[data-key="${CSS.escape(held)}"]`) : box && boxes(part, box)
+  again?.focus()
+}
+
 export async function refresh () {
-  const answer = await fetch(location.href, { headers: { Accept: 'text/html' } })
+  const here = document.querySelector('[data-refresh]')?.dataset.refresh || location.href
+  const answer = await fetch(here, { headers: { Accept: 'text/html' } })
   if (new URL(answer.url).pathname === '/sign-in') { location.href = answer.url; return }
   if (answer.status >= 500) throw Object.assign(new Error(answer.statusText), { kind: 'away' })
   if (!answer.ok) return
   const made = new DOMParser().parseFromString(await answer.text(), 'text/html')
   for (const part of document.querySelectorAll('[data-part]')) {
     const fresh = made.querySelector(`[data-part="${part.dataset.part}"]`)
-    if (!fresh || part.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue
-    if (fresh.innerHTML === served.get(part.dataset.part)) continue
-    served.set(part.dataset.part, fresh.innerHTML)
+    if (!fresh && part.dataset.else === 'reload') { location.reload(); return }
+    if (!fresh || part.contains(document.activeElement) && document.activeElement.matches(TYPED)) continue
+    const said = fresh.innerHTML
+    if (said === given.get(part)) continue
+    given.set(part, said)
     local(fresh)
-    const held = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
-    part.innerHTML = fresh.innerHTML
-    if (held) part.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus()
+    renew(part, fresh.innerHTML)
   }
   document.dispatchEvent(new Event('refreshed'))
 }
@@ -60,6 +74,8 @@ async function pressed (button) {
   let body = button.dataset.body === undefined ? undefined : JSON.parse(button.dataset.body)
   const field = button.dataset.reason && document.querySelector(button.dataset.reason)
   if (field && field.value) body = { ...body, Reason: field.value }
+  const chosen = button.dataset.choice && document.querySelector(button.dataset.choice)
+  if (chosen) body = { ...body, [chosen.name]: chosen.value }
   const ids = button.dataset.many ? [...document.querySelectorAll(button.dataset.many)].map(box => box.value) : ['']
   button.disabled = true
   try {
@@ -89,7 +105,7 @@ document.addEventListener('keydown', event => {
     event.target.blur() // the other keys mean something again
     return
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input, textarea, select')) return
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPED)) return
   const found = document.querySelector(`[data-hotkey="${CSS.escape(event.key.toLowerCase())}"]`)
   if (!found || found.disabled) return
   event.preventDefault()
@@ -105,6 +121,7 @@ document.addEventListener('pointerover', event => {
   const cell = event.target.closest('#jobs td')
   if (cell && cell.scrollWidth > cell.clientWidth) cell.title = cell.textContent
 })
+for (const field of document.querySelectorAll('[data-zone]')) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone
 for (const field of document.querySelectorAll('[data-here]')) field.value = location.pathname + location.search
 document.getElementById('sign-in')?.addEventListener('submit', async event => {
   event.preventDefault()
@@ -189,6 +206,7 @@ function follow (path, hear) {
 }
 
 local(document)
+for (const part of document.querySelectorAll('[data-part]')) given.set(part, part.innerHTML)
 const list = document.querySelector('table[data-live]')
 if (list) {
   follow(list.dataset.live, told => {

@@ -1,7 +1,7 @@
 """Tasks as lists and forms show them."""
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,13 @@ EMPTY: dict[str, Any] = {
     "ModelParameters": {},
 }
 """A task that is not made yet."""
+ATTRIBUTES = ("plate", "well", "row", "column", "field", "channel", "z", "t")
+"""Those that names of plate readers say."""
+BUILDER = (
+    *("any", "all", "not", "remove", "name", "extension", "attribute", "size", "lab", "equipment"),
+    *("operator", "hostname", "folder", "other", "contains", "matches", "starts", "ends", "is", "one-of"),
+    *("which", "path", "value", "field", "how", "add", "group", "join"),
+)
 INPUTS = {"int": "number", "float": "number", "bool": "checkbox"}
 WORDS = {"==": "=", "===": "=", "!=": "≠", "!==": "≠", ">": ">", ">=": "≥", "<": "<", "<=": "≤", "matches": "~"}
 
@@ -28,6 +35,8 @@ class Line:
     alive: bool
     rule: str
     parameters: str
+    order: int
+    disabled: bool
 
 
 def line(task: Mapping[str, Any], alive: Set[str]) -> Line:
@@ -40,7 +49,14 @@ def line(task: Mapping[str, Any], alive: Set[str]) -> Line:
         task["PipelineId"] in alive,
         told(str(task["JobSelector"])),
         ", ".join(f"{name} = {value}" for name, value in parameters.items()),
+        int(task.get("Order", 0)),
+        bool(task.get("Disabled")),
     )
+
+
+def builder_words(say: Callable[[str], str]) -> dict[str, str]:
+    """What the builder of rules writes on its fields."""
+    return {word: say(f"rule.{word}") for word in BUILDER}
 
 
 @dataclass(frozen=True)
