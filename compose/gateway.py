@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from compose.access import Access
 from compose.logins import logins
 from compose.settings import Settings, address
+from contracts.batches import Batches, HttpBatches
 from contracts.client import HttpJobs, HttpTasks
 from contracts.disk import keep_folder
 from contracts.edgex import Style
 from contracts.ports import Bus, Clock, Jobs, Service
 from contracts.room import MB, Room
+from gateway.batches.service import BatchRoutes
+from gateway.batches.store import BatchStore
+from gateway.beside import Together
 from gateway.database import doubts, migrate, open_engine
 from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
@@ -29,6 +33,7 @@ from gateway.job_repository.service import JobRepository
 from gateway.job_repository.store import JobStore
 from gateway.reader import Reader
 from gateway.retention.rules import Keep
+from gateway.submission.service import Submissions
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses
 from gateway.task_launcher.service import TaskLauncher
@@ -76,14 +81,18 @@ async def gateway(
         if {"job-repository", "task-launcher"} & set(names):
             base = await stack.enter_async_context(database(settings))
         jobs: JobRepository | HttpJobs
+        batches: Batches
         if base is not None and "job-repository" in names:
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
             identities = IdentityStore(base.writer, base.reader, clock)
             outbox, doors = Outbox(base.writer, base.reader), _doors(access, identities, clock, ports)
-            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=doors)
+            batches = BatchStore(base.writer, base.reader, clock)
+            beside = Together(doors, BatchRoutes(batches))
+            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=beside)
         else:
-            jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
+            client = await stack.enter_async_context(reach("job-repository"))
+            jobs, batches = HttpJobs(client), HttpBatches(client)
         tasks: TaskLauncher | HttpTasks
         if base is not None and "task-launcher" in names:
             known = TaskStore(base.writer, base.reader, clock)
@@ -91,8 +100,10 @@ async def gateway(
         else:
             tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
         if "file-receiver-gateway" in names:
+            admission = _admission(settings, jobs, base is not None)
+            submissions = Submissions(jobs, batches, files.input, host, admission=admission)
             services["file-receiver-gateway"] = FileReceiver(
-                jobs, files.input, host, admission=_admission(settings, jobs, base is not None)
+                jobs, files.input, host, admission=admission, beside=submissions
             )
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))

@@ -16,6 +16,7 @@ FIELDS = {
     "hostname": "origin_host",
     "pipeline": "pipeline",
     "task": "task",
+    "batch": "batch",
     "name": "name_contains",
     "updated_since": "updated_since",
     "due_at": "due_at",

@@ -50,6 +50,9 @@ RULES = (
     _rule("task-launcher", "POST", r"/api/v1/pipelines", frozenset()),
     _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/files(/[^/]+)?", EDGES),
     _rule("file-receiver-gateway", "POST", r"/api/v1/transmit(Job|File)", EDGES),
+    _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/submissions(/[^/]+)?", OPERATE),
+    _rule("job-repository", "POST", r"/api/v1/batches", OPERATE),
+    _rule("job-repository", "PUT", r"/api/v1/batches/[^/]+/entries", frozenset()),
     _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
     _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
     # operators: results, and jobs that are stuck

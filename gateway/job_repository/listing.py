@@ -62,6 +62,9 @@ def _conditions(query: JobQuery) -> list[sa.ColumnElement[bool]]:
         J.wants_preview: query.wants_preview,
     }
     found += [column == value for column, value in equal.items() if value is not None]
+    if query.batch is not None:
+        # Likewise the index of jobs in batches, which are few.
+        found += [sa.literal_column("batch <> ''"), J.batch == query.batch]
     if query.updated_since is not None:
         found.append(J.last_updated >= query.updated_since)
     if query.verification is not None:
