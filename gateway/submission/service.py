@@ -126,7 +126,8 @@ class Submissions:
             return Response(status_code=201, headers={**location, "Upload-Offset": str(upload.length)})
         async with self._uploads.held(upload.id, upload) as part:
             if part.offset == 0 and not part.full:
-                await self._admission.begin(upload.length, self._uploads.promised())
+                promised = self._uploads.promised()
+                await self._admission.begin(upload.length, promised, packed=is_archive(upload.name))
                 part.admitted = True
                 await asyncio.to_thread(self._spool.note, part)
                 if creation.body != 0:
