@@ -18,6 +18,7 @@ from gateway.dashboard.jobs import JobsPages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
 from gateway.dashboard.review import ReviewPages
 from gateway.dashboard.sampling import Sampling
+from gateway.dashboard.submit import SubmitPages
 from gateway.dashboard.system import SystemPages
 from gateway.dashboard.tasks import TaskPages
 from gateway.dashboard.upstream import Clients, Upstream
@@ -43,6 +44,7 @@ class Dashboard:
             jobs,
             job,
             ReviewPages(upstream, job),
+            SubmitPages(upstream),
             TaskPages(upstream),
             SystemPages(upstream, self._sampling),
         )
