@@ -31,5 +31,5 @@ def check_sendable(job: Job) -> None:
     if job.batch:
         raise Conflict(
             f"the image of job {job.id} was submitted by hand and lies no longer where pipelines take it from:"
-            " submit the file once more"
+            " submit the file once more, in a new batch"
         )

@@ -56,7 +56,7 @@ class BatchRoutes:
 
     async def on_make(self, request: Request) -> Response:
         said = read(NewBatch, without_nul(await web.body_of(request)), request)
-        batch = await self._store.make(said.name.strip(), said.task, web.actor(request, "somebody"))
+        batch = await self._store.make(said.name.strip(), said.task, web.actor(request))
         return web.json(batch, 201, web.NOT_CACHED)
 
     async def on_list(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ LOCATION: Schema = {"Location": {"required": True, "schema": words("^/api/v1/sub
 
 def operations() -> Operations:
     """What is served about submissions, beside the file receiver."""
-    one = "/api/v1/submissions/{upload}"
+    one = "/api/v1/submissions/{submission}"
     metadata = Parameter(
         "Upload-Metadata",
         words(),

@@ -68,7 +68,7 @@ class Submissions:
         one = {"HEAD": self._head, "PATCH": self._patch, "DELETE": self._delete}
         return [
             Route(FILES, self._answering(self._post), methods=["POST"]),
-            *(Route(FILES + "/{upload}", self._answering(act), methods=[verb]) for verb, act in one.items()),
+            *(Route(FILES + "/{submission}", self._answering(act), methods=[verb]) for verb, act in one.items()),
         ]
 
     def operations(self) -> Operations:
@@ -136,7 +136,7 @@ class Submissions:
             return Response(status_code=201, headers=location | self._progress(part))
 
     async def _head(self, request: Request) -> Response:
-        name = request.path_params["upload"]
+        name = request.path_params["submission"]
         if (length := await asyncio.to_thread(self._spool.done, name)) is not None:
             return Response(headers={"Upload-Offset": str(length), "Upload-Length": str(length)})
         known = self._uploads.taken(name)
@@ -147,7 +147,7 @@ class Submissions:
             return Response(headers=self._progress(part))
 
     async def _patch(self, request: Request) -> Response:
-        async with self._uploads.held(request.path_params["upload"]) as part:
+        async with self._uploads.held(request.path_params["submission"]) as part:
             patch = transfer.judge_patch(request.headers, part.offset, part.upload.length)
             if not part.full:
                 await self._append(request, part, patch.checksum)
@@ -155,7 +155,7 @@ class Submissions:
             return Response(status_code=204, headers=self._progress(part))
 
     async def _delete(self, request: Request) -> Response:
-        async with self._uploads.held(request.path_params["upload"]) as part:
+        async with self._uploads.held(request.path_params["submission"]) as part:
             await self._uploads.forget(part)
             return Response(status_code=204)
 

@@ -15,6 +15,8 @@ import tifffile
 
 from contracts import events as ev
 from contracts import transfer
+from contracts.batches import HttpBatches
+from contracts.client import HttpJobs
 from contracts.hosting import app_of
 from contracts.models import Job, OutputFile
 from contracts.ports import JobQuery
@@ -101,19 +103,21 @@ class Desk:
 
 @asynccontextmanager
 async def desk_in(
-    house: House, *, admission: Admission | None = None, limits: Limits | None = None
+    house: House, *, admission: Admission | None = None, limits: Limits | None = None, apart: bool = False
 ) -> AsyncIterator[Desk]:
-    """Running; a house may have several, one after the other, as if it were started anew."""
+    """Running; a house may have several, one after the other, as if it were started anew. ``apart``: the receiver
+    reaches the repository over HTTP."""
     database = house.database
     batches = BatchStore(database.writer, database.readers, house.clock)
     repository = JobRepository(house.store, house.outbox_store, house.bus, house.clock, beside=BatchRoutes(batches))
-    submissions = Submissions(
-        repository, batches, house.files.input, "gateway", admission=admission, limits=limits or Limits()
-    )
-    receiver = FileReceiver(repository, house.files.input, "gateway", beside=submissions)
-    async with receiver.running():
+    over = httpx.AsyncClient(transport=httpx.ASGITransport(app_of(repository)), base_url="http://there")
+    async with over:
+        jobs, told = (HttpJobs(over), HttpBatches(over)) if apart else (repository, batches)
+        folder, bounds = house.files.input, limits or Limits()
+        submissions = Submissions(jobs, told, folder, "gateway", admission=admission, limits=bounds)
+        receiver = FileReceiver(jobs, folder, "gateway", beside=submissions)
         transport = httpx.ASGITransport(app_of(receiver))
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        async with receiver.running(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             yield Desk(house, receiver, repository, client)
 
 

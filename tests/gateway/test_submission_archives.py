@@ -125,6 +125,17 @@ async def test_full_disks_are_waited_for_and_nothing_is_told_as_refused(house):
         assert len(await desk.jobs(batch)) == 2
 
 
+async def test_a_receiver_in_a_process_of_its_own_does_the_same(house):
+    async with desk_in(house, apart=True) as desk:
+        batch = await desk.batch()
+        await desk.submit(batch, "x.zip", packed({"a.tif": image(1), "b.txt": b"hello"}))
+        assert (await desk.submit(batch, "c.tif", image(2))).status_code == 201
+        assert (await desk.submit("none", "c.tif", image(2))).status_code == 404
+        entries = await desk.unpacked(batch, "x.zip")
+        assert {name: what for name, (what, _) in entries.items()} == {"x.zip": "unpacked", "x.zip/b.txt": "refused"}
+        assert await names(desk, batch) == ["/a.tif", "/c.tif"]
+
+
 async def test_an_entry_larger_than_files_may_be_is_refused_alone(house):
     async with desk_in(house, admission=Admission(most_bytes=20_000)) as desk:
         batch = await desk.batch()

@@ -21,6 +21,7 @@ PICTURES = "GET /api/v1/pictures/{job_id}/{place}"
 SELDOM = {
     *("PATCH /api/v1/files/{upload}", "GET /api/v1/transmitFile/{job_id}/{place}"),
     *(PICTURES, f"{PICTURES}/tiles", f"{PICTURES}/thumbnail"),
+    *("POST /api/v1/submissions", "PATCH /api/v1/submissions/{submission}"),
 }
 """Only a fitting pair of values (upload and offset, job and place) is answered well, which chance does not always give;
 tests/gateway has both in many ways."""
