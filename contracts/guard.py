@@ -138,7 +138,7 @@ class Guard:
         allowed = policy.may(identity.role, self._service, verb, path)
         if allowed and changes and identity.session:
             self._check_page(request)
-        if identity.role in PEOPLE and changes:
+        if identity.role in PEOPLE and changes and not (allowed and policy.continues(verb, path)):
             await self._note(request, identity, "allowed" if allowed else "refused")
         if not allowed:
             log.warning("%s: %s (%s) may not %s %s", self._service, identity.actor, identity.role, verb, path)

@@ -78,6 +78,14 @@ def open_to_all(verb: str, path: str) -> bool:
     return verb == "OPTIONS" or ANYBODY.fullmatch(path) is not None
 
 
+CONTINUING = re.compile(r"(/gateway/file-receiver-gateway)?/api/v1/submissions/[^/]+")
+
+
+def continues(verb: str, path: str) -> bool:
+    """Whether this is one of very many parts of what was begun by another request, and noted then."""
+    return verb == "PATCH" and CONTINUING.fullmatch(path) is not None
+
+
 @lru_cache(maxsize=1024)
 def _roles(service: str, verb: str, path: str) -> frozenset[Role]:
     path = path.removesuffix("\n")  # routers' patterns end with $, which does not see a last line break either

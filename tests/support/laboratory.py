@@ -63,7 +63,7 @@ class Laboratory:
         return str(answer.headers["location"].rpartition("/")[2])
 
     def upload(self, job_id: str, length: int = 4, name: str = "") -> tuple[str, str]:
-        """An upload of which so many bytes are there; its metadata, with a name good for a submission too, and its id."""
+        """An upload of which so many bytes are there; its metadata (with a name, a submission's too) and its id."""
         told = {"jobid": job_id, "sha256": DIGEST, **({"filename": name, "batch": self.batch()} if name else {})}
         metadata = transfer.format_metadata(told)
         headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "10", "Upload-Metadata": metadata}
