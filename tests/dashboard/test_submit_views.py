@@ -24,7 +24,7 @@ def test_a_batch_without_a_name_is_called_by_its_id_and_a_task_that_is_gone_by_i
 
 
 def test_a_job_is_shown_with_its_folder_its_trouble_in_full_and_a_way_on_if_there_is_one():
-    given_up = told([s.submitted(folder="plate 1"), s.cancelled("no " + "x" * 200)])
+    given_up = told([s.submitted(folder="plate 1"), s.cancelled(reason="no " + "x" * 200)])
     row = views.row(given_up)
     assert (row.name, row.state, row.retry) == ("plate 1/a.tiff", "cancelled", True)
     assert row.said.endswith("x" * 200)
