@@ -82,6 +82,8 @@ class Laboratory:
         """Values worth trying now, those that this service can do something with before others."""
         waiting = [self.waiting() for _ in range(8)]
         uploads = [self.upload(job_id, name=name) for job_id, name in waiting]
+        for job_id, _ in waiting[:3] if service == "job-repository" else ():
+            self.instance.ask("POST", service, f"/api/v1/job/{job_id}/cancel", json={})  # some that can be released
         launched = [job for job, task in self.task_of().items() if task]
         tasks = [task["Id"] for task in self.instance.ask("GET", "task-launcher", "/api/v1/task").json()]
         ids = [job_id for job_id, _ in waiting]

@@ -133,8 +133,8 @@ function finished () {
   const failed = all.filter(item => item.state === 'failed').length
   document.getElementById('pause').hidden = true
   total()
+  localStorage.removeItem(KEPT) // whatever was refused, is refused for good
   if (!failed) {
-    localStorage.removeItem(KEPT)
     if (!root.dataset.batch) location.href = `/batches/${batch}`
   } else {
     document.getElementById('told').textContent += ` ${filled(words.refused, { count: failed })}`
