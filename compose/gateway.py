@@ -12,11 +12,14 @@ import httpx
 from compose.access import Access
 from compose.logins import logins
 from compose.settings import Settings, address
+from contracts.batches import Batches, HttpBatches
 from contracts.client import HttpJobs, HttpTasks
 from contracts.disk import keep_folder
 from contracts.edgex import Style
 from contracts.ports import Bus, Clock, Jobs, Service
 from contracts.room import MB, Room
+from gateway.batches.service import BatchRoutes
+from gateway.batches.store import BatchStore
 from gateway.beside import Together
 from gateway.database import doubts, migrate, open_engine
 from gateway.edges.service import EdgeRoutes
@@ -36,6 +39,7 @@ from gateway.models.service import ModelRoutes
 from gateway.models.store import ModelStore
 from gateway.reader import Reader
 from gateway.retention.rules import Keep
+from gateway.submission.service import Submissions
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses
 from gateway.task_launcher.service import TaskLauncher
@@ -85,16 +89,19 @@ async def gateway(
         if {"job-repository", "task-launcher"} & set(names):
             base = await stack.enter_async_context(database(settings))
         jobs: JobRepository | HttpJobs
+        batches: Batches
         if base is not None and "job-repository" in names:
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
             identities = IdentityStore(base.writer, base.reader, clock)
             outbox = Outbox(base.writer, base.reader)
             edges = EdgeRoutes(StatusStore(base.writer, base.reader, clock))
-            beside = Together(edges, _doors(access, identities, clock, ports))
+            batches = BatchStore(base.writer, base.reader, clock)
+            beside = Together(edges, BatchRoutes(batches), _doors(access, identities, clock, ports))
             jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=beside)
         else:
-            jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
+            client = await stack.enter_async_context(reach("job-repository"))
+            jobs, batches = HttpJobs(client), HttpBatches(client)
         tasks: TaskLauncher | HttpTasks
         afar: httpx.AsyncClient | None = None
         if base is not None and "task-launcher" in names:
@@ -105,8 +112,10 @@ async def gateway(
             afar = await stack.enter_async_context(reach("task-launcher"))
             tasks = HttpTasks(afar)
         if "file-receiver-gateway" in names:
+            admission = _admission(settings, jobs, base is not None)
+            submissions = Submissions(jobs, batches, files.input, host, admission=admission)
             services["file-receiver-gateway"] = FileReceiver(
-                jobs, files.input, host, admission=_admission(settings, jobs, base is not None)
+                jobs, files.input, host, admission=admission, beside=submissions
             )
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))

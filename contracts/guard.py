@@ -152,7 +152,8 @@ class Guard:
         allowed = policy.may(identity.role, self._service, verb, path)
         if allowed and changes and identity.session:
             self._check_page(request)
-        if identity.role in PEOPLE and changes and not policy.judged_elsewhere(self._service, path):
+        elsewhere = policy.judged_elsewhere(self._service, path) or (allowed and policy.continues(verb, path))
+        if identity.role in PEOPLE and changes and not elsewhere:
             await self._note(request, identity, "allowed" if allowed else "refused")
         if not allowed:
             log.warning("%s: %s (%s) may not %s %s", self._service, identity.actor, identity.role, verb, path)

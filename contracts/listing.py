@@ -16,6 +16,7 @@ FIELDS = {
     "hostname": "origin_host",
     "pipeline": "pipeline",
     "task": "task",
+    "batch": "batch",
     "name": "name_contains",
     "updated_since": "updated_since",
     "updated_until": "updated_until",

@@ -229,6 +229,9 @@ class Job(Model):
     begun: int = 0
     earlier: tuple[Round, ...] = Field(default=(), strict=False)
     files: Files = Field(default=Files.HERE, strict=False)
+    batch: Text = ""
+    """The batch in which a person submitted the file at the gateway; empty for an instrument's. Nobody elsewhere has
+    the file, and nobody waits for its results: they stay at the gateway."""
 
 
 class Task(Model):

@@ -54,6 +54,9 @@ RULES = (
     _rule("task-launcher", "GET", r"/api/v1/models/[^/]+/content", ADMINISTER),
     _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/files(/[^/]+)?", EDGES),
     _rule("file-receiver-gateway", "POST", r"/api/v1/transmit(Job|File)", EDGES),
+    _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/submissions(/[^/]+)?", OPERATE),
+    _rule("job-repository", "POST", r"/api/v1/batches", OPERATE),
+    _rule("job-repository", "PUT", r"/api/v1/batches/[^/]+/entries", frozenset()),
     _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
     _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
     # operators: results, and jobs that are stuck
@@ -79,6 +82,14 @@ RULES = (
 def open_to_all(verb: str, path: str) -> bool:
     """Whether anybody may ask this, of any service, without saying who they are."""
     return verb == "OPTIONS" or ANYBODY.fullmatch(path) is not None
+
+
+CONTINUING = re.compile(r"(/gateway/file-receiver-gateway)?/api/v1/submissions/[^/]+")
+
+
+def continues(verb: str, path: str) -> bool:
+    """Whether this is one of very many parts of what was begun by another request, and noted then."""
+    return verb == "PATCH" and CONTINUING.fullmatch(path) is not None
 
 
 @lru_cache(maxsize=1024)

@@ -54,6 +54,7 @@ class JobQuery(BaseModel):
     origin_host: str | None = None
     pipeline: str | None = None
     task: str | None = None
+    batch: str | None = None
     name_contains: str | None = None
     updated_since: int | None = None
     """ns since the epoch"""

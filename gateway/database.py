@@ -48,6 +48,7 @@ job = sa.Table(
     sa.Column("doc", sa.Text, nullable=False),
     sa.Column("kept_since", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("verification", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("batch", sa.Text, nullable=False, server_default=""),
     sa.Index("job_by_state", "state", "seq"),
     sa.Index("job_by_location", "origin_host", "origin_dir", "name"),
     sa.Index("job_by_owner", "owner", "seq"),
@@ -60,6 +61,7 @@ job = sa.Table(
     sa.Index("job_silent", "lease_until", **_where("lease_holder = '' AND lease_until > 0")),
     sa.Index("job_unseen", "seq", **_where("wants_preview")),
     sa.Index("job_kept", "seq", **_where("kept_since > 0")),
+    sa.Index("job_by_batch", "batch", "seq", "state", **_where("batch <> ''")),
     sa.Index("job_judged", "verification", "seq", **_where("state = 'complete'")),
     sqlite_autoincrement=True,  # a cursor must not come to mean another job when the newest is deleted
 )
@@ -103,6 +105,27 @@ task = sa.Table(
     sa.Column("doc", sa.Text, nullable=False),
     sa.Column("place", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+batch = sa.Table(
+    "batch",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),  # its id; empty: by the rules
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+)
+
+batch_entry = sa.Table(
+    "batch_entry",
+    metadata,
+    sa.Column("batch", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # of what was submitted and is no job, in its folders
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("said", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
 )
 
 EPOCH = "epoch"

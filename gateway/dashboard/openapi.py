@@ -43,6 +43,11 @@ def operations() -> Operations:
                 Parameter("after", _number(), "The last page's cursor."),
             ),
         ),
+        "GET /submit": _page("Submit files", (Parameter("after", _number(), "The last page's cursor."),)),
+        "GET /batches/{batch}": _page(
+            "A batch",
+            (Parameter("state", words()), Parameter("after", _number(), "The last page's cursor.")),
+        ),
         "GET /tasks": _page("Tasks"),
         "GET /tasks/new": _page("Make a task"),
         "GET /tasks/{task_id}": _page("Change a task"),

@@ -20,6 +20,7 @@ from gateway.dashboard.pipelines import PipelinePages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
 from gateway.dashboard.review import ReviewPages
 from gateway.dashboard.sampling import Sampling
+from gateway.dashboard.submit import SubmitPages
 from gateway.dashboard.system import SystemPages
 from gateway.dashboard.tasks import TaskPages
 from gateway.dashboard.upstream import Clients, Upstream
@@ -47,6 +48,7 @@ class Dashboard:
             jobs,
             job,
             review,
+            SubmitPages(upstream),
             TaskPages(upstream),
             PipelinePages(upstream),
             InstrumentPages(upstream),

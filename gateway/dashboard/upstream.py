@@ -18,11 +18,12 @@ SERVICES = ("job-repository", "task-launcher", "file-sender-gateway", "file-rece
 """Those that pages may ask through us."""
 PASSED_ON = frozenset(
     f"""authorization {CHECK} accept content-type content-length content-digest want-content-digest
-    range if-none-match if-range upload-offset upload-length""".split()
+    range if-none-match if-range tus-resumable upload-offset upload-length upload-metadata upload-checksum""".split()
 )
 ABOUT_CONTENT = ("type", "length", "range", "disposition", "digest")
 PASSED_BACK = frozenset(
     [f"content-{what}" for what in ABOUT_CONTENT]
+    + ["tus-resumable", "upload-offset", "upload-length", "upload-expires"]
     + ["repr-digest", "accept-ranges", "cache-control", "etag", "last-modified", "link", "location", "retry-after"]
 )
 HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}

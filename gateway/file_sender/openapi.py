@@ -79,6 +79,7 @@ def operations() -> Operations:
         ),
         **_rejects(),
         **_pictures(),
+        "GET /api/v1/bundle": _bundle(),
         "POST /api/v1/archive/sweep": Operation(
             "Remove now what is no longer to be kept",
             {200: json("What was removed, or would be.", {"type": "object"}), **AWAY},
@@ -86,6 +87,26 @@ def operations() -> Operations:
         ),
         "POST /api/v1/retry": Operation("Look for all work now", {200: empty("Heard.")}),
     }
+
+
+def _bundle() -> Operation:
+    meaning = "A zip, made as it is sent; it ends early where it cannot be made. SHA256SUMS in it tells what is right."
+    saved: Schema = {"Content-Disposition": {"required": True, "schema": words("^attachment; ")}}
+    return Operation(
+        "Outputs of a job or of a batch as one zip",
+        {
+            200: Answer(meaning, Content({}, "application/zip"), saved),
+            409: error("The job has no outputs."),
+            **NO_JOB,
+            **UNREADABLE,
+            **AWAY,
+        },
+        (
+            Parameter("job", words(), "Its id; this, or batch."),
+            Parameter("batch", words(), "Its id."),
+            Parameter("input", {"type": "boolean", "default": False}, "The images that were processed, too."),
+        ),
+    )
 
 
 def _pictures() -> Operations:

@@ -22,6 +22,7 @@ from contracts.models import Job, OutputFile, Owner, State, Trouble
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
+from gateway.file_sender.bundles import Bundles
 from gateway.file_sender.painter import Painter
 from gateway.file_sender.pictures import Pictures
 from gateway.file_sender.places import check_kept, place_of
@@ -88,6 +89,7 @@ class FileSender:
             Route("/api/v1/archiveFile/{job_id}", self.on_archive, methods=["POST"]),
             *self._rejects.routes(),
             *self._pictures.routes(),
+            *Bundles(self._jobs, self._files).routes(),
             Route("/api/v1/archive/sweep", self.on_sweep, methods=["POST"]),
             Route("/api/v1/retry", self.on_retry, methods=["POST"]),
         ]

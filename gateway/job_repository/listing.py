@@ -126,6 +126,9 @@ def _conditions(query: JobQuery, shown: Shown = _as_it_is, along: Any = None) ->
     if query.wants_preview is not None:
         found.append(J.wants_preview == query.wants_preview)
     changed = _as_it_is(J.last_updated) if along is J.last_updated else shown(J.last_updated)
+    if query.batch is not None:
+        # Likewise the index of jobs in batches, which are few.
+        found += [sa.literal_column("batch <> ''"), J.batch == query.batch]
     if query.updated_since is not None:
         found.append(changed >= query.updated_since)
     if query.updated_until is not None:

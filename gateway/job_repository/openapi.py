@@ -35,7 +35,7 @@ from gateway.job_repository.review import Review, ReviewMany
 from gateway.job_repository.service import Claim, PipelineResult
 
 NO_JOB: Mapping[int, Answer] = {404: error("There is no such job.")}
-TEXTS = ("status", "hostname", "pipeline", "task")
+TEXTS = ("status", "hostname", "pipeline", "task", "batch")
 NARROWING = (
     Parameter("state", {"type": "array", "items": {"enum": [str(state) for state in State]}}, listed=True),
     *(Parameter(name, words()) for name in TEXTS),

@@ -326,6 +326,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "sha256": job.input_file.sha256,
         "pipeline": job.pipeline_details.pipeline_id,
         "task": job.pipeline_details.task_id,
+        "batch": job.batch,
         "lease_holder": job.lease_holder,
         "lease_until": job.lease_until,
         "not_before": job.not_before,

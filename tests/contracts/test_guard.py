@@ -244,3 +244,17 @@ async def test_what_is_for_administrators_has_no_side_entrance(door, known, verb
     app = app_of(door, watch=Watch(SECRET, known, known, now=lambda: NOW))
     assert await raw(app, verb, path, {"authorization": "Bearer olga-operator"}) == 403
     assert await raw(app, verb, path, {"authorization": "Bearer anna-admin"}) != 403
+
+
+async def test_an_upload_is_noted_once_and_not_for_each_of_its_pieces_but_what_is_refused_always(known):
+    door = Door()
+    door.name = "file-receiver-gateway"
+    call = calling(door, Watch(SECRET, known, known, now=lambda: NOW))
+    for who in ("olga-operator", "olga-viewer"):
+        for verb, path in (("POST", "/api/v1/submissions"), ("PATCH", "/api/v1/submissions/x")):
+            await call(verb, path, authorization=f"Bearer {who}")
+    assert [(entry.role, entry.what.split()[1], entry.outcome) for entry in known.noted] == [
+        ("operator", "POST", "allowed"),
+        ("viewer", "POST", "refused"),
+        ("viewer", "PATCH", "refused"),
+    ]

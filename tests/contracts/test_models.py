@@ -14,6 +14,7 @@ OURS = {
     "Job": {
         "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures", "NotBefore", "LeaseHolder",
         "LeaseUntil", "HeldState", "Previewed", "Spared", "AppliedTask", "AppliedVersion", "Begun", "Earlier", "Files",
+        "Batch",
     },
     "InputFile": {"Sha256", "Size"},
     "OutputFiles": {"Sha256", "Size"},

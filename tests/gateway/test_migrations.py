@@ -143,6 +143,8 @@ def test_sqlite_looks_for_no_page_by_sorting_or_by_reading_everything(tmp_path):
         {"status": "s"},
         {"name_contains": "n"},
         {"wants_preview": True},
+        {"batch": "b"},
+        {"batch": "b", "newest_first": False, "after": 7},
     ]
     with engine.connect() as connection:
         for fields in asked:

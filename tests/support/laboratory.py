@@ -17,6 +17,7 @@ class Laboratory:
         self.instance, self.hostname = instance, hostname
         self.sender = {"Authorization": f"Bearer {word}"} if word else {}
         self.made = 0
+        self._batch = ""
 
     def fill(self) -> None:
         """Tasks, two finished jobs and one that a foreign pipeline has in hand."""
@@ -41,9 +42,30 @@ class Laboratory:
         assert answer.status_code == 201, answer.text
         return answer.text, name
 
-    def upload(self, job_id: str, length: int = 4) -> tuple[str, str]:
-        """An upload of which so many bytes are there; its metadata and its id."""
-        metadata = transfer.format_metadata({"jobid": job_id, "sha256": DIGEST})
+    def batch(self) -> str:
+        """The id of one with a job and an unfinished submission."""
+        if not self._batch:
+            answer = self.instance.ask("POST", "job-repository", "/api/v1/batches", json={"Name": "fuzz"})
+            assert answer.status_code == 201, answer.text
+            self._batch = str(answer.json()["Id"])
+            self.submission("mine-3.tif", len(CONTENT))
+        return self._batch
+
+    def submission(self, name: str, length: int = 4) -> str:
+        """A submission of which so many bytes are there; its id."""
+        metadata = transfer.format_metadata({"batch": self.batch(), "filename": name})
+        headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "10", "Upload-Metadata": metadata}
+        headers |= {"Content-Type": transfer.MEDIA_TYPE}
+        answer = self.instance.ask(
+            "POST", "file-receiver-gateway", "/api/v1/submissions", headers=headers, content=CONTENT[:length]
+        )
+        assert answer.status_code == 201, answer.text
+        return str(answer.headers["location"].rpartition("/")[2])
+
+    def upload(self, job_id: str, length: int = 4, name: str = "") -> tuple[str, str]:
+        """An upload of which so many bytes are there; its metadata (with a name, a submission's too) and its id."""
+        told = {"jobid": job_id, "sha256": DIGEST, **({"filename": name, "batch": self.batch()} if name else {})}
+        metadata = transfer.format_metadata(told)
         headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "10", "Upload-Metadata": metadata}
         headers |= {"Content-Type": transfer.MEDIA_TYPE, **self.sender}
         answer = self.instance.ask(
@@ -59,7 +81,9 @@ class Laboratory:
     def known(self, service: str) -> dict[str, list[str]]:
         """Values worth trying now, those that this service can do something with before others."""
         waiting = [self.waiting() for _ in range(8)]
-        uploads = [self.upload(job_id) for job_id, _ in waiting]
+        uploads = [self.upload(job_id, name=name) for job_id, name in waiting]
+        for job_id, _ in waiting[:3] if service == "job-repository" else ():
+            self.instance.ask("POST", service, f"/api/v1/job/{job_id}/cancel", json={})  # some that can be released
         launched = [job for job, task in self.task_of().items() if task]
         tasks = [task["Id"] for task in self.instance.ask("GET", "task-launcher", "/api/v1/task").json()]
         ids = [job_id for job_id, _ in waiting]
@@ -69,6 +93,9 @@ class Laboratory:
             "path.job_id": jobs,
             "path.task_id": tasks,
             "path.upload": [upload for _, upload in uploads],
+            "path.submission": [self.submission(name) for _, name in waiting],
+            "path.batch": [self.batch()],
+            "query.batch": [self.batch()],
             "path.place": ["0"],
             "path.topic": ["only-file"],
             "header.Upload-Metadata": [metadata for metadata, _ in uploads],

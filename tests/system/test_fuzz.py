@@ -24,6 +24,7 @@ SELDOM = {
     *("POST /api/v1/models", "GET /api/v1/models/{sha256}/content", "POST /api/v1/models/{sha256}/verdict"),
     *("DELETE /api/v1/models/{sha256}", "POST /api/v1/pipelines/{topic}/rollback"),
     *("PUT /api/v1/pipelines/{topic}/model", "DELETE /api/v1/edges/{name}/status"),
+    *("POST /api/v1/submissions", "PATCH /api/v1/submissions/{submission}"),
 }
 """Only fitting values (upload and offset, job and place, a package of a model, a model that was tried) are answered
 well, which chance does not always give; tests/gateway has them in many ways."""
