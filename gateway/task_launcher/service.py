@@ -39,6 +39,35 @@ class Retry(Model):
     timeout_duration: Text = ""
 
 
+class ParameterWords(BaseModel):
+    """What a pipeline says of one of its parameters."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    kind: str = "str"
+    default: str | float | bool = ""
+    description: str = ""
+
+
+class OwnModel(BaseModel):
+    """The model that a pipeline comes with; ``about``: its card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str = ""
+    sha256: str = ""
+    about: dict[str, JsonValue] = {}
+
+
+class About(BaseModel):
+    """What a pipeline says of itself besides; ``package``: the version of its distribution."""
+
+    model_config = ConfigDict(frozen=True)
+
+    package: str = ""
+    model: OwnModel | None = None
+
+
 class PipelineWords(BaseModel):
     """What a worker says of one of its pipelines."""
 
@@ -47,9 +76,8 @@ class PipelineWords(BaseModel):
     topic: str
     name: str
     description: str = ""
-    parameters: dict[str, dict[str, str | float | bool]] = {}
-    about: dict[str, JsonValue] = {}
-    """What it says of itself besides: the version of its package, the model it comes with and that model's card."""
+    parameters: dict[str, ParameterWords] = {}
+    about: About = About()
 
 
 class Registration(BaseModel):
