@@ -42,15 +42,45 @@ class Retry(Model):
 
 
 class ParameterWords(BaseModel):
+<<<<<<< HEAD
     """What is said of a setting of a pipeline; whoever says less is taken to mean text."""
+=======
+    """What a pipeline says of one of its parameters."""
+>>>>>>> fleet-0
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     kind: str = "str"
+<<<<<<< HEAD
     default: bool | int | float | str = ""
     description: str = ""
 
 
+=======
+    default: str | float | bool = ""
+    description: str = ""
+
+
+class OwnModel(BaseModel):
+    """The model that a pipeline comes with; ``about``: its card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str = ""
+    sha256: str = ""
+    about: dict[str, JsonValue] = {}
+
+
+class About(BaseModel):
+    """What a pipeline says of itself besides; ``package``: the version of its distribution."""
+
+    model_config = ConfigDict(frozen=True)
+
+    package: str = ""
+    model: OwnModel | None = None
+
+
+>>>>>>> fleet-0
 class PipelineWords(BaseModel):
     """What a worker says of one of its pipelines."""
 
@@ -60,8 +90,12 @@ class PipelineWords(BaseModel):
     name: str
     description: str = ""
     parameters: dict[str, ParameterWords] = {}
+<<<<<<< HEAD
     about: dict[str, JsonValue] = {}
     """What it says of itself besides: the version of its package, the model it comes with and that model's card."""
+=======
+    about: About = About()
+>>>>>>> fleet-0
 
 
 class Registration(BaseModel):

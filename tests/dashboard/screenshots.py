@@ -61,6 +61,7 @@ SHOTS = (
     Shot("job", "/jobs/{job}", _image_is_there),
     Shot("job-failed", "/jobs/{bad}"),
     Shot("review", "/review", _image_is_there),
+    Shot("submit", "/submit"),
     Shot("tasks", "/tasks"),
     Shot("task", "/tasks/{task}"),
     Shot("task-new", "/tasks/new", _rule_was_tried),
@@ -73,6 +74,7 @@ SHOTS = (
 FIRST_START = (
     Shot("jobs", "/"),
     Shot("review", "/review"),
+    Shot("submit", "/submit"),
     Shot("tasks", "/tasks"),
     Shot("task-new", "/tasks/new"),
     Shot("pipelines", "/pipelines"),

@@ -7,6 +7,8 @@ from typing import Any
 ALIVE_NS = 90 * 10**9
 """A pipeline whose runner was heard of within this time is alive; runners register every 30 s."""
 MOST_FIGURES = 8
+LARGEST = 10**15
+"""What is larger is no figure of a model's."""
 TONES = {"new": "waiting", "ready": "good", "refused": "bad"}
 SPLITS = ("test", "val")
 
@@ -133,5 +135,5 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
         for name, one in value.items():
             if name != "images":
                 yield from _leaves(f"{path} · {name}", one)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
         yield path, f"{value:.4g}"
