@@ -42,22 +42,12 @@ class Retry(Model):
 
 
 class ParameterWords(BaseModel):
-<<<<<<< HEAD
     """What is said of a setting of a pipeline; whoever says less is taken to mean text."""
-=======
-    """What a pipeline says of one of its parameters."""
->>>>>>> fleet-0
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     kind: str = "str"
-<<<<<<< HEAD
     default: bool | int | float | str = ""
-    description: str = ""
-
-
-=======
-    default: str | float | bool = ""
     description: str = ""
 
 
@@ -80,7 +70,6 @@ class About(BaseModel):
     model: OwnModel | None = None
 
 
->>>>>>> fleet-0
 class PipelineWords(BaseModel):
     """What a worker says of one of its pipelines."""
 
@@ -90,12 +79,7 @@ class PipelineWords(BaseModel):
     name: str
     description: str = ""
     parameters: dict[str, ParameterWords] = {}
-<<<<<<< HEAD
-    about: dict[str, JsonValue] = {}
-    """What it says of itself besides: the version of its package, the model it comes with and that model's card."""
-=======
     about: About = About()
->>>>>>> fleet-0
 
 
 class Registration(BaseModel):

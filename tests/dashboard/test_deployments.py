@@ -19,7 +19,18 @@ def make(instance, name: str) -> str:
 
 
 GATEWAY = "serve job-repository task-launcher file-receiver-gateway file-sender-gateway"
-ALL = ("/", "/jobs/{job}", "/review", "/submit", "/tasks", "/tasks/new", "/pipelines", "/instruments", "/system", "/sign-in")
+ALL = (
+    "/",
+    "/jobs/{job}",
+    "/review",
+    "/submit",
+    "/tasks",
+    "/tasks/new",
+    "/pipelines",
+    "/instruments",
+    "/system",
+    "/sign-in",
+)
 """Each page; a new one is added here."""
 
 

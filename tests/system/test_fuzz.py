@@ -12,6 +12,8 @@ from tests.support.laboratory import Laboratory
 from tests.support.mosquitto import Mosquitto
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
+PATIENT = 10
+"""So many times as many examples are tried of what no answer was good for."""
 SEED = None if "FUZZ_EXAMPLES" in os.environ else 1
 SERVICES = (
     *("file-receiver-gateway", "file-sender-gateway", "file-receiver-oem", "file-watcher", "data-organizer"),
@@ -68,9 +70,14 @@ def test_every_answer_is_one_that_is_described_and_no_service_breaks(laboratory:
         seed=SEED,
         thorough=SEED is None,
     )
+    if missed := _never_well(laboratory, service, outcome):
+        # A few draws of so many values do not always meet; more of them do.
+        seed, more = (SEED or 0) + 1, PATIENT * EXAMPLES
+        known, tasks = laboratory.known(service), laboratory.task_of()
+        outcome.add(fuzz(url, service, known, tasks, examples=more, seed=seed, phases=["fuzzing"], only=missed))
 
     assert distinct(outcome.faults) == []
-    assert _never_well(laboratory, service, outcome) == []
+    assert [f"{one}: {outcome.seen.get(one)}" for one in _never_well(laboratory, service, outcome)] == []
     ready = laboratory.instance.ask("GET", service, "/api/v1/ready")
     assert ready.status_code == 200, ready.text
 
@@ -80,5 +87,4 @@ def _never_well(laboratory: Laboratory, service: str, outcome: Outcome) -> list[
     described: dict[str, Any] = laboratory.instance.ask("GET", service, "/api/v1/openapi.json").json()["paths"]
     every = {f"{verb.upper()} {path}" for path, item in described.items() for verb in item}
     every -= SELDOM | OF_SOMEBODY | {"GET /api/v1/openapi.json"}  # the latter is where all of this comes from
-    seen = {one: sorted(outcome.seen.get(one, ())) for one in sorted(every)}
-    return [f"{one}: {statuses}" for one, statuses in seen.items() if not statuses or statuses[0] >= 400]
+    return [one for one in sorted(every) if min(outcome.seen.get(one, {999})) >= 400]
