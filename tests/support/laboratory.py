@@ -64,7 +64,7 @@ class Laboratory:
         tasks = [task["Id"] for task in self.instance.ask("GET", "task-launcher", "/api/v1/task").json()]
         ids = [job_id for job_id, _ in waiting]
         done = [job["Id"] for job in self.instance.jobs() if job["PipelineDetails"]["OutputFiles"]]
-        jobs = done if service == "file-sender-gateway" else launched * 3 + ids
+        jobs = done if service == "file-sender-gateway" else done * 3 + launched * 3 + ids
         return {
             "path.job_id": jobs,
             "path.task_id": tasks,
@@ -77,6 +77,7 @@ class Laboratory:
             "header.filename": [name for _, name in waiting],
             "header.Range": ["bytes=0-3", "bytes=4-", "bytes=-2", "bytes=9999-"],
             "body.Id": [*launched, *ids, *tasks * 4],
+            "body.Task": tasks,
             "body.InputFile.DirName": [str(self.instance.input), f"{self.instance.input}/"],
             "body.InputFile.Name": ["mine-1.tif", "foreign.tif"],
             "body.InputFile.Hostname": ["oem"],

@@ -20,10 +20,10 @@ SERVICES = (
 PICTURES = "GET /api/v1/pictures/{job_id}/{place}"
 SELDOM = {
     *("PATCH /api/v1/files/{upload}", "GET /api/v1/transmitFile/{job_id}/{place}"),
-    *(PICTURES, f"{PICTURES}/tiles", f"{PICTURES}/thumbnail"),
+    *(PICTURES, f"{PICTURES}/tiles", f"{PICTURES}/thumbnail", "POST /api/v1/job/{job_id}/rerun"),
 }
-"""Only a fitting pair of values (upload and offset, job and place) is answered well, which chance does not always give;
-tests/gateway has both in many ways."""
+"""Only a fitting pair of values (upload and offset, job and place, job and another task) is answered well, which chance
+does not always give; tests/gateway has both in many ways."""
 OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),
     *("POST /api/v1/enrolments/redeem", "GET /api/v1/oidc/login", "GET /api/v1/oidc/callback"),
