@@ -64,7 +64,7 @@ class Laboratory:
         tasks = [task["Id"] for task in self.instance.ask("GET", "task-launcher", "/api/v1/task").json()]
         ids = [job_id for job_id, _ in waiting]
         done = [job["Id"] for job in self.instance.jobs() if job["PipelineDetails"]["OutputFiles"]]
-        jobs = done if service == "file-sender-gateway" else done * 3 + launched * 3 + ids
+        jobs = done if service == "file-sender-gateway" else launched * 3 + ids
         return {
             "path.job_id": jobs,
             "path.task_id": tasks,
