@@ -105,6 +105,7 @@ class Laboratory:
             "header.filename": [name for _, name in waiting],
             "header.Range": ["bytes=0-3", "bytes=4-", "bytes=-2", "bytes=9999-"],
             "body.Id": [*launched, *ids, *tasks * 4],
+            "body.Task": tasks,
             "body.InputFile.DirName": [str(self.instance.input), f"{self.instance.input}/"],
             "body.InputFile.Name": ["mine-1.tif", "foreign.tif"],
             "body.InputFile.Hostname": ["oem"],
