@@ -82,9 +82,8 @@ class Laboratory:
         """Values worth trying now, those that this service can do something with before others."""
         waiting = [self.waiting() for _ in range(8)]
         uploads = [self.upload(job_id, name=name) for job_id, name in waiting]
-        for job_id, _ in waiting[:3] if service == "job-repository" else ():
-            self.instance.ask("POST", service, f"/api/v1/job/{job_id}/cancel", json={})  # some that can be released
-        launched = [job for job, task in self.task_of().items() if task]
+        mine = [job for job in self.instance.jobs() if not job["Batch"]]
+        launched = [job["Id"] for job in mine if job["PipelineDetails"]["TaskId"]]
         tasks = [task["Id"] for task in self.instance.ask("GET", "task-launcher", "/api/v1/task").json()]
         ids = [job_id for job_id, _ in waiting]
         done = [job["Id"] for job in self.instance.jobs() if job["PipelineDetails"]["OutputFiles"]]
@@ -95,7 +94,7 @@ class Laboratory:
             "path.upload": [upload for _, upload in uploads],
             "path.submission": [self.submission(name) for _, name in waiting],
             "path.batch": [self.batch()],
-            "query.batch": [self.batch()],
+            "query.batch": [self.batch()] if service == "file-sender-gateway" else [],  # in listings it narrows all
             "path.place": ["0"],
             "path.topic": ["only-file"],
             "header.Upload-Metadata": [metadata for metadata, _ in uploads],
