@@ -28,8 +28,8 @@ SELDOM = {
     *("PUT /api/v1/pipelines/{topic}/model", "DELETE /api/v1/edges/{name}/status"),
     *("POST /api/v1/submissions", "PATCH /api/v1/submissions/{submission}", "POST /api/v1/job/{job_id}/rerun"),
 }
-"""Only fitting values (upload and offset, job and place, a job that has ended and a task, a package of a model, a model that was tried) are answered
-well, which chance does not always give; tests/gateway has them in many ways."""
+"""Only fitting values (upload and offset, job and place, a job that has ended and a task, a model that was tried) are
+answered well, which chance does not always give; tests/gateway has them in many ways."""
 OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),
     *("POST /api/v1/enrolments/redeem", "GET /api/v1/oidc/login", "GET /api/v1/oidc/callback"),
