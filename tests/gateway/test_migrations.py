@@ -15,7 +15,7 @@ from contracts.models import State
 from contracts.ports import JobQuery
 from gateway.database import metadata, migrate, open_engine, upgrade
 from gateway.job_repository.listing import listing
-from gateway.job_repository.store import _row
+from gateway.job_repository.rows import row_of
 from tests.support import postgres
 from tests.support import stories as s
 from tests.support.stories import told
@@ -79,7 +79,7 @@ def test_outputs_that_wait_when_the_schema_is_upgraded_belong_to_their_jobs(url)
         upgrade(connection, "0006")
         then = sa.Table("job", sa.MetaData(), autoload_with=connection)
         for job in (done, waiting):
-            row = {name: value for name, value in _row(job).items() if name in then.columns}
+            row = {name: value for name, value in row_of(job).items() if name in then.columns}
             connection.execute(then.insert(), row)
         upgrade(connection, "head")
         assert connection.execute(sa.text("SELECT place, job FROM placed")).all() == [("/out/o.tiff", "waiting")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from contracts.models import InputFile, Job, PipelineDetails, State
 from gateway import database as db
-from gateway.job_repository.store import row_of
+from gateway.job_repository.rows import row_of
 
 PLATES = 10_000
 """Names that there are; each is followed by a well that counts on."""
