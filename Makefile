@@ -16,7 +16,7 @@ run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
 
 test: $(VENV)/ready-test servers lint types
-	CYTOBUS_TESTS_BROWSER=required $(BIN)/python -m pytest -m "not heavy and not compose" -n 2 --dist loadfile $(ARGS)
+	CYTOBUS_TESTS_BROWSER=required $(BIN)/python -m pytest -m "not heavy and not compose" -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-heavy: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m heavy $(ARGS)
