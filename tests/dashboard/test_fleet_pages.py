@@ -70,7 +70,7 @@ def test_what_is_no_model_is_refused_on_the_page_with_the_reason(visit):
     page.locator("html[data-ready]").wait_for()
     upload(page, b"hello")
     expect(page.locator("#failed")).to_contain_text("no zip file")
-    assert "400" in someone.complaints.pop()
+    assert "400" in someone.complaint()
 
 
 def test_an_instrument_says_how_it_is_without_a_reload(visit, instance):

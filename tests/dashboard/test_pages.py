@@ -189,7 +189,7 @@ def test_a_job_that_is_not_there_is_said_to_be_missing(visit):
     someone = visit()
     page = someone.go("/jobs/none")
     expect(page.get_by_role("heading", name="That cannot be shown")).to_be_visible()
-    assert "404" in someone.complaints.pop()
+    assert "404" in someone.complaint()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -72,6 +72,12 @@ class Visit:
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
 
+    def complaint(self) -> str:
+        """The last complaint, which may come a moment after what it is about."""
+        while not self.complaints:
+            self.page.wait_for_event("console")
+        return self.complaints.pop()
+
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")

@@ -1,7 +1,7 @@
 """Requests that nobody would think of, made by Schemathesis of a service's own description."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,6 @@ class Outcome:
     seen: dict[str, set[int]]
     faults: list[str]
 
-    def add(self, other: "Outcome") -> None:
-        """What came of more requests."""
-        self.requests += other.requests
-        self.faults += other.faults
-        for operation, statuses in other.seen.items():
-            self.seen.setdefault(operation, set()).update(statuses)
-
 
 def fuzz(
     url: str,
@@ -111,16 +104,12 @@ def fuzz(
     thorough: bool = False,
     phases: Sequence[str] = PHASES,
     entry: Entry = Entry(),
-    only: Collection[str] = (),
 ) -> Outcome:
-    """Ask the service at ``url`` what its description allows, and what it does not: each operation (or ``only`` these)
-    ``examples`` times beside the corners of its description, and in sequences. ``known``: values worth trying, by
-    ``path.NAME``, ``header.NAME`` …; ``task_of``: by job. Without a seed every run is another; ``thorough``: all
-    corners."""
+    """Ask the service at ``url`` what its description allows, and what it does not: each operation ``examples`` times
+    beside the corners of its description, and in sequences. ``known``: values worth trying, by ``path.NAME``,
+    ``header.NAME`` …; ``task_of``: by job. Without a seed every run is another; ``thorough``: all corners."""
     config = _config(known, examples, seed, thorough, phases, entry)
     schema = _schema(url, config, entry)
-    if only:
-        schema = schema.include(lambda context: context.operation.label in only)
 
     @schema.hook
     def map_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -17,6 +17,8 @@ class Laboratory:
         self.instance, self.hostname = instance, hostname
         self.sender = {"Authorization": f"Bearer {word}"} if word else {}
         self.made = 0
+        self.fitted: dict[str, set[int]] = {}
+        """Statuses of operations that were asked what fits."""
         self._batch = ""
 
     def fill(self) -> None:
