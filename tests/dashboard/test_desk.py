@@ -149,7 +149,7 @@ def test_an_output_stands_beside_its_input_and_moves_with_it(visit, instance):
     page = visit().go(f"/jobs/{job_of(instance, 'image-1')['Id']}")
     panes = page.locator(".pane")
     expect(panes).to_have_count(1)
-    page.get_by_role("combobox", name="Beside it").select_option(index=2)
+    page.get_by_role("combobox", name="Compare with").select_option(index=2)
     expect(panes.nth(1).locator(".sheet img").first).to_have_js_property("complete", True, timeout=30_000)
     panes.nth(1).press("1")
     expect(panes.nth(0).locator(".told")).to_contain_text("100 %")
@@ -168,7 +168,7 @@ def test_a_job_is_run_again_by_another_task_and_keeps_what_was(visit, instance):
     job = job_of(instance, "image-2")["Id"]
     page = visit().go(f"/jobs/{job}")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_label("Run again by the task").select_option("test only-results")
+    page.get_by_label("Run again with the task").select_option("test only-results")
     page.get_by_label("Comment or reason").fill("only the numbers")
     page.get_by_role("button", name="Run again").click()
     expect(page.locator(".line li").filter(has_text="task-applied")).to_contain_text("only the numbers")
@@ -199,8 +199,8 @@ def test_two_reviewers_see_each_other_and_a_whole_filter_is_judged_at_once(visit
     said: list[str] = []
     one.on("dialog", lambda dialog: (said.append(dialog.message), dialog.accept()))
     one.locator("#queue-list input").first.check()
-    one.get_by_role("button", name="Reject all that fit").click()
-    expect(one.get_by_text("All is judged")).to_be_visible()
+    one.get_by_role("button", name="Reject all found").click()
+    expect(one.get_by_text("Nothing left to review")).to_be_visible()
     assert said[0].startswith("Reject all 2 results")
     rejected = {path.name for path in (instance.data / "gateway" / "reject").rglob("*.png")}
     assert rejected == {"image-0.png", "image-1.png", "image-2.png"}
@@ -212,5 +212,5 @@ def test_two_reviewers_see_each_other_and_a_whole_filter_is_judged_at_once(visit
     words.keyboard.type("plausible")
     words.keyboard.press("Enter")
     words.keyboard.press("r")
-    expect(words.get_by_text("All is judged")).to_be_visible()
+    expect(words.get_by_text("Nothing left to review")).to_be_visible()
     assert job_of(instance, "words")["Verification"] == 2

@@ -52,15 +52,15 @@ def test_a_jobs_page_shows_its_image_with_labels_over_it_and_what_was_measured(v
 
 def test_contrast_overlay_and_zoom_change_what_is_fetched(visit, instance):
     page = opened(visit(), f"/jobs/{job_of(instance, 'r01c01')['Id']}")
-    page.get_by_label("White at").fill("900")
+    page.get_by_label("White level").fill("900")
     with page.expect_response(lambda answer: "high=900" in answer.url and answer.ok):
-        page.get_by_label("White at").press("Enter")
+        page.get_by_label("White level").press("Enter")
     before = page.locator(".told").inner_text()
     page.locator(".pane").press("+")
     expect(page.locator(".told")).not_to_have_text(before)
     page.locator(".pane").press("1")
     expect(page.locator(".told")).to_contain_text("100 %")
-    page.get_by_label("Over it").select_option("")
+    page.get_by_label("Overlay").select_option("")
     expect(page.locator(".sheet img[src*='labels=true']")).to_have_count(0)
 
 
@@ -115,8 +115,8 @@ def test_a_reviewer_works_through_the_queue_with_the_keyboard(visit, instance):
     )
     page = visit().go("/review?verification=2")
     page.locator("html[data-ready]").wait_for()
-    page.get_by_role("button", name="Set back").click()
-    expect(page.get_by_text("All is judged")).to_be_visible()
+    page.get_by_role("button", name="Reopen").click()
+    expect(page.get_by_text("Nothing left to review")).to_be_visible()
     assert not list((instance.data / "gateway" / "reject").rglob(second))
 
 
@@ -125,7 +125,7 @@ def test_many_are_accepted_at_once(visit, instance):
     page.locator("html[data-ready]").wait_for()
     page.get_by_label("all", exact=True).check()
     page.get_by_role("button", name="Accept selected").click()
-    expect(page.get_by_text("All is judged")).to_be_visible()
+    expect(page.get_by_text("Nothing left to review")).to_be_visible()
 
 
 def test_a_task_is_built_tried_saved_changed_and_deleted(visit, instance):

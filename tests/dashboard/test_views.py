@@ -118,7 +118,7 @@ def test_what_is_to_be_judged_is_the_queue_when_nothing_else_is_asked(said):
     ({"in": ["dapi", {"var": "InputFile.Name"}]}, 'Name contains "dapi"'),
     ({"and": [{"==": [{"var": "InputFile.Attributes.channel"}, "1"]},
               {"!": [{"in": [{"var": "InputFile.Extension"}, [".a", ".b"]]}]}]},
-     'channel = "1" and not (Extension in ".a", ".b")'),
+     'channel = "1" and not (Extension is one of ".a", ".b")'),
     ({"or": [{"and": [True, False]}, {"<": [{"var": "InputFile.Size"}, 5]}]}, "(true and false) or Size < 5"),
     ({"some": [{"var": "x"}, True]}, '{"some": [{"var": "x"}, true]}'), (True, "true"),
 ])  # fmt: skip

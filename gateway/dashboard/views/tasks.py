@@ -121,7 +121,9 @@ def _told(rule: Any) -> str:
         return str(arguments[0]).removeprefix("InputFile.").removeprefix("Attributes.") if arguments else "all"
     if operator == "in" and len(arguments) == 2:
         one, other = arguments
-        return f"{_told(other)} contains {_told(one)}" if isinstance(one, str) else f"{_told(one)} in {_value(other)}"
+        if isinstance(one, str):
+            return f"{_told(other)} contains {_told(one)}"
+        return f"{_told(one)} is one of {_value(other)}"
     if operator in WORDS and len(arguments) == 2:
         return f"{_told(arguments[0])} {WORDS[operator]} {_told(arguments[1])}"
     return json.dumps(rule, ensure_ascii=False)
