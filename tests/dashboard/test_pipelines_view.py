@@ -70,3 +70,8 @@ def test_a_whole_card_says_the_same_headlines_as_the_short_one_of_the_model_that
     cards = [{"metrics": {"test": {p: dict.fromkeys(groups, one) for p in ("fp32", "int8")}}} for one in (short, whole)]
     assert figures_of(cards[0]) == figures_of(cards[1])
     assert len(figures_of(cards[1])) == 12, "each group in each precision"
+
+
+def test_pipelines_with_models_stand_first():
+    listed = [registered("a"), registered("b", model=OWN), registered("c")]
+    assert [one.topic for one in pipelines(listed, NONE, [], NOW)] == ["b", "a", "c"]

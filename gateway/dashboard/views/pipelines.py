@@ -58,10 +58,11 @@ class PipelineCard:
 def pipelines(
     listed: Sequence[Mapping[str, Any]], models: Mapping[str, Any], counts: Sequence[Mapping[str, Any]], now: int
 ) -> list[PipelineCard]:
-    """Registered pipelines with their models, their choices and their jobs (``now``: ns)."""
+    """Registered pipelines with their models, choices and jobs, those with models first (``now``: ns)."""
     choices = {one["Pipeline"]: one for one in models["Choices"] or ()}
     jobs = {one["Pipeline"]: one for one in counts}
-    return [_card(one, models["Models"] or (), choices.get(one["subscriptionTopic"], {}), jobs, now) for one in listed]
+    cards = [_card(one, models["Models"] or (), choices.get(one["subscriptionTopic"], {}), jobs, now) for one in listed]
+    return sorted(cards, key=lambda card: not card.models)
 
 
 def _card(
