@@ -60,7 +60,7 @@ def test_contrast_overlay_and_zoom_change_what_is_fetched(visit, instance):
     expect(page.locator(".told")).not_to_have_text(before)
     page.locator(".pane").press("1")
     expect(page.locator(".told")).to_contain_text("100 %")
-    page.get_by_label("Overlay").select_option("")
+    page.get_by_role("combobox", name="Overlay").select_option("")
     expect(page.locator(".sheet img[src*='labels=true']")).to_have_count(0)
 
 
