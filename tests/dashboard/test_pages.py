@@ -116,14 +116,14 @@ def test_a_reviewer_works_through_the_queue_with_the_keyboard(visit, instance):
     page = visit().go("/review?verification=2")
     page.locator("html[data-ready]").wait_for()
     page.get_by_role("button", name="Reopen").click()
-    expect(page.get_by_text("Nothing left to review")).to_be_visible()
+    expect(page.get_by_text("No results found")).to_be_visible()
     assert not list((instance.data / "gateway" / "reject").rglob(second))
 
 
 def test_many_are_accepted_at_once(visit, instance):
     page = visit().go("/review?name=r03")
     page.locator("html[data-ready]").wait_for()
-    page.get_by_label("all", exact=True).check()
+    page.get_by_label("Select all").check()
     page.get_by_role("button", name="Accept selected").click()
     expect(page.get_by_text("Nothing left to review")).to_be_visible()
 
