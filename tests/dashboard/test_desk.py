@@ -84,12 +84,12 @@ def test_a_nested_rule_is_built_and_says_which_condition_decides(visit):
     values = group.get_by_label("value", exact=True)
     values.nth(0).fill("-1")
     values.nth(1).fill("-2")
-    expect(page.locator("#tried")).to_have_text("2 of the last 4 files.")
+    expect(page.locator("#tried")).to_have_text("The rule matches 2 of the last 4 files.")
     row = page.locator("#files tr", has_text="image-0.png")
     expect(row).to_contain_text('Does not match: {"in": ["-1", {"var": "InputFile.Name"}]} is false')
     expect(row).to_contain_text('InputFile.Name is "image-0.png"')
     group.get_by_label("not").first.check()
-    expect(page.locator("#tried")).to_have_text("1 of the last 4 files.")
+    expect(page.locator("#tried")).to_have_text("The rule matches 1 of the last 4 files.")
     part = {"or": [{"in": [word, {"var": "InputFile.Name"}]} for word in ("-1", "-2")]}
     expected = {"and": [{"in": ["image", {"var": "InputFile.Name"}]}, {"!": [part]}]}
     assert json.loads(page.get_by_label("The rule as JSONLogic").input_value()) == expected
