@@ -174,7 +174,7 @@ def test_pipelines_instruments_and_the_system_are_shown(visit):
     page = someone.go("/instruments")
     expect(page.locator("section", has_text="oem")).to_contain_text(re.compile(r"\.(tif|png)"))
     page = someone.go("/system")
-    expect(page.locator("li", has_text="job-repository")).to_contain_text("well")
+    expect(page.locator("li", has_text="job-repository")).to_contain_text("OK")
     expect(page.get_by_text("No job has failed or is in quarantine.")).to_be_visible()
 
 
