@@ -87,7 +87,7 @@ def _unmatched(job: Job, fact: ev.JobUnmatched, _at: int) -> Job:
     if restorable(job):
         return restored(job, "no task wants this file any more")
     details = ErrorDetails(owner=fact.by, error=Trouble.NO_TASK)
-    return enter(job, State.UNMATCHED, error_details=details, reason="no task's selector matches this file")
+    return enter(job, State.UNMATCHED, error_details=details, reason="no task's rule matches this file")
 
 
 def _delivered_input(job: Job, fact: ev.InputDelivered, _at: int) -> Job:

@@ -93,7 +93,7 @@ def _copied(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Unpa
     with usable(path.parent), path.open("xb") as file:
         for block in blocks:
             if not size and not is_image(block[:HEAD]):
-                raise Refused("it is no image: none of the kinds known here begins so")
+                raise Refused("it is not an image of a kind known here")
             file.write(block)
             digest.update(block)
             size += len(block)

@@ -84,16 +84,17 @@ def test_a_nested_rule_is_built_and_says_which_condition_decides(visit):
     values = group.get_by_label("value", exact=True)
     values.nth(0).fill("-1")
     values.nth(1).fill("-2")
-    expect(page.locator("#tried")).to_have_text("2 of the last 4 files.")
+    expect(page.locator("#tried")).to_have_text("The rule matches 2 of the last 4 files.")
     row = page.locator("#files tr", has_text="image-0.png")
     expect(row).to_contain_text('Does not match: {"in": ["-1", {"var": "InputFile.Name"}]} is false')
     expect(row).to_contain_text('InputFile.Name is "image-0.png"')
     group.get_by_label("not").first.check()
-    expect(page.locator("#tried")).to_have_text("1 of the last 4 files.")
+    expect(page.locator("#tried")).to_have_text("The rule matches 1 of the last 4 files.")
     part = {"or": [{"in": [word, {"var": "InputFile.Name"}]} for word in ("-1", "-2")]}
     expected = {"and": [{"in": ["image", {"var": "InputFile.Name"}]}, {"!": [part]}]}
     assert json.loads(page.get_by_label("The rule as JSONLogic").input_value()) == expected
     page.get_by_label("Description").fill("nested")
+    page.get_by_role("combobox", name="Pipeline").select_option("nuclei")
     page.get_by_label("The rule as JSONLogic").fill('{"nonsense": [1]}')
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#wrong")).to_contain_text("there is no operator")
@@ -149,7 +150,7 @@ def test_an_output_stands_beside_its_input_and_moves_with_it(visit, instance):
     page = visit().go(f"/jobs/{job_of(instance, 'image-1')['Id']}")
     panes = page.locator(".pane")
     expect(panes).to_have_count(1)
-    page.get_by_role("combobox", name="Beside it").select_option(index=2)
+    page.get_by_role("combobox", name="Compare with").select_option(index=2)
     expect(panes.nth(1).locator(".sheet img").first).to_have_js_property("complete", True, timeout=30_000)
     panes.nth(1).press("1")
     expect(panes.nth(0).locator(".told")).to_contain_text("100 %")
@@ -168,7 +169,7 @@ def test_a_job_is_run_again_by_another_task_and_keeps_what_was(visit, instance):
     job = job_of(instance, "image-2")["Id"]
     page = visit().go(f"/jobs/{job}")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_label("Run again by the task").select_option("test only-results")
+    page.get_by_label("Run again with the task").select_option("test only-results")
     page.get_by_label("Comment or reason").fill("only the numbers")
     page.get_by_role("button", name="Run again").click()
     expect(page.locator(".line li").filter(has_text="task-applied")).to_contain_text("only the numbers")
@@ -199,8 +200,8 @@ def test_two_reviewers_see_each_other_and_a_whole_filter_is_judged_at_once(visit
     said: list[str] = []
     one.on("dialog", lambda dialog: (said.append(dialog.message), dialog.accept()))
     one.locator("#queue-list input").first.check()
-    one.get_by_role("button", name="Reject all that fit").click()
-    expect(one.get_by_text("All is judged")).to_be_visible()
+    one.get_by_role("button", name="Reject all found").click()
+    expect(one.get_by_text("Nothing left to review")).to_be_visible()
     assert said[0].startswith("Reject all 2 results")
     rejected = {path.name for path in (instance.data / "gateway" / "reject").rglob("*.png")}
     assert rejected == {"image-0.png", "image-1.png", "image-2.png"}
@@ -212,5 +213,5 @@ def test_two_reviewers_see_each_other_and_a_whole_filter_is_judged_at_once(visit
     words.keyboard.type("plausible")
     words.keyboard.press("Enter")
     words.keyboard.press("r")
-    expect(words.get_by_text("All is judged")).to_be_visible()
+    expect(words.get_by_text("Nothing left to review")).to_be_visible()
     assert job_of(instance, "words")["Verification"] == 2

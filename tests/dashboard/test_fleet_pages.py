@@ -76,7 +76,7 @@ def test_what_is_no_model_is_refused_on_the_page_with_the_reason(visit):
 def test_an_instrument_says_how_it_is_without_a_reload(visit, instance):
     page = visit().go("/instruments")
     card = page.locator("section.instrument", has_text="oem")
-    expect(card).to_contain_text("reports", timeout=60_000)
+    expect(card).to_contain_text("online", timeout=60_000)
     expect(card).to_contain_text(str(instance.input))
     expect(card).to_contain_text("free")
     held = os.fsencode(instance.input) + b"/no-unicode-\xff.tif"

@@ -26,7 +26,8 @@ def test_instruments_are_those_that_were_enrolled_that_report_and_whose_files_ca
     edges = [{"Name": "b", "Since": 1, "Seen": 5, "Revoked": None}, {"Name": "d", "Since": 1, "Seen": 2, "Revoked": 3}]
     came = (("b", 9), ("a", 8), ("b", 7))
     jobs = [{"OriginHost": name, "Created": at, "InputFile": {"Name": f"{at}.tif"}} for name, at in came]
-    found = instruments(edges, [report("c")], jobs, NOW, "1")
+    submitted = {"OriginHost": "gateway", "Batch": "b", "Created": 9, "InputFile": {"Name": "by-hand.tif"}}
+    found = instruments(edges, [report("c")], [submitted, *jobs], NOW, "1")
     assert [(one.name, one.enrolled, one.revoked, one.file, one.life) for one in found] == [
         ("a", False, False, "8.tif", "unknown"),
         ("b", True, False, "9.tif", "unknown"),

@@ -52,15 +52,15 @@ def test_a_jobs_page_shows_its_image_with_labels_over_it_and_what_was_measured(v
 
 def test_contrast_overlay_and_zoom_change_what_is_fetched(visit, instance):
     page = opened(visit(), f"/jobs/{job_of(instance, 'r01c01')['Id']}")
-    page.get_by_label("White at").fill("900")
+    page.get_by_label("White level").fill("900")
     with page.expect_response(lambda answer: "high=900" in answer.url and answer.ok):
-        page.get_by_label("White at").press("Enter")
+        page.get_by_label("White level").press("Enter")
     before = page.locator(".told").inner_text()
     page.locator(".pane").press("+")
     expect(page.locator(".told")).not_to_have_text(before)
     page.locator(".pane").press("1")
     expect(page.locator(".told")).to_contain_text("100 %")
-    page.get_by_label("Over it").select_option("")
+    page.get_by_role("combobox", name="Overlay").select_option("")
     expect(page.locator(".sheet img[src*='labels=true']")).to_have_count(0)
 
 
@@ -115,17 +115,17 @@ def test_a_reviewer_works_through_the_queue_with_the_keyboard(visit, instance):
     )
     page = visit().go("/review?verification=2")
     page.locator("html[data-ready]").wait_for()
-    page.get_by_role("button", name="Set back").click()
-    expect(page.get_by_text("All is judged")).to_be_visible()
+    page.get_by_role("button", name="Reopen").click()
+    expect(page.get_by_text("No results found")).to_be_visible()
     assert not list((instance.data / "gateway" / "reject").rglob(second))
 
 
 def test_many_are_accepted_at_once(visit, instance):
     page = visit().go("/review?name=r03")
     page.locator("html[data-ready]").wait_for()
-    page.get_by_label("all", exact=True).check()
+    page.get_by_label("Select all").check()
     page.get_by_role("button", name="Accept selected").click()
-    expect(page.get_by_text("All is judged")).to_be_visible()
+    expect(page.get_by_text("Nothing left to review")).to_be_visible()
 
 
 def test_a_task_is_built_tried_saved_changed_and_deleted(visit, instance):
@@ -135,7 +135,7 @@ def test_a_task_is_built_tried_saved_changed_and_deleted(visit, instance):
     page.locator("fieldset:visible").get_by_label(re.compile("threshold")).fill("0.7")
     value = page.get_by_label("value", exact=True)
     value.fill("phase")
-    expect(page.locator("#tried")).to_have_text("1 of the last 10 files.")
+    expect(page.locator("#tried")).to_have_text("The rule matches 1 of the last 10 files.")
     expect(page.locator("#files tr.wanted")).to_contain_text("phase-cell.png")
     expect(page.locator("#files tr").filter(has_text="colon-ihc")).to_contain_text("Does not match")
     page.get_by_role("button", name="Add a condition").click()
@@ -143,9 +143,9 @@ def test_a_task_is_built_tried_saved_changed_and_deleted(visit, instance):
     second.get_by_label("What", exact=True).select_option("extension")
     second.get_by_label("How").select_option("==")
     second.get_by_label("value", exact=True).fill(".tif")
-    expect(page.locator("#tried")).to_have_text("0 of the last 10 files.")
+    expect(page.locator("#tried")).to_have_text("The rule matches 0 of the last 10 files.")
     second.get_by_label("not").check()
-    expect(page.locator("#tried")).to_have_text("1 of the last 10 files.")
+    expect(page.locator("#tried")).to_have_text("The rule matches 1 of the last 10 files.")
     page.get_by_role("button", name="Save").click()
     line = page.locator("tbody tr", has_text="Only phase contrast")
     expect(line).to_contain_text('Name contains "phase" and not (Extension = ".tif")')
@@ -174,7 +174,7 @@ def test_pipelines_instruments_and_the_system_are_shown(visit):
     page = someone.go("/instruments")
     expect(page.locator("section", has_text="oem")).to_contain_text(re.compile(r"\.(tif|png)"))
     page = someone.go("/system")
-    expect(page.locator("li", has_text="job-repository")).to_contain_text("well")
+    expect(page.locator("li", has_text="job-repository")).to_contain_text("OK")
     expect(page.get_by_text("No job has failed or is in quarantine.")).to_be_visible()
 
 

@@ -59,5 +59,19 @@ def test_the_first_figures_of_a_card_are_of_the_test_split_and_what_is_no_figure
     fluo = {"f1": 0.91234, "images": 3, "note": "good", "odd": True}
     found = figures_of({"metrics": {"val": {"f1": 1}, "test": {"fluo": fluo}}})
     assert found == [("test · fluo · f1", "0.9123"), ("val · f1", "1")]
-    assert len(figures_of({"metrics": {"a": {str(n): n for n in range(99)}}})) == 8
+    assert len(figures_of({"metrics": {"a": {str(n): n for n in range(99)}}})) == 12
     assert figures_of({"metrics": "none"}) == figures_of({}) == []
+
+
+def test_a_whole_card_says_the_same_headlines_as_the_short_one_of_the_model_that_ships():
+    short = {"f1": 0.9, "count_error": 0.05}
+    groups = ("fluo", "histology", "brightfield_grey")
+    whole = {"objects": 149, **short, "average_precision": {"0.50": 0.6}}
+    cards = [{"metrics": {"test": {p: dict.fromkeys(groups, one) for p in ("fp32", "int8")}}} for one in (short, whole)]
+    assert figures_of(cards[0]) == figures_of(cards[1])
+    assert len(figures_of(cards[1])) == 12, "each group in each precision"
+
+
+def test_pipelines_with_models_stand_first():
+    listed = [registered("a"), registered("b", model=OWN), registered("c")]
+    assert [one.topic for one in pipelines(listed, NONE, [], NOW)] == ["b", "a", "c"]

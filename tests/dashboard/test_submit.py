@@ -201,7 +201,7 @@ def test_what_nobody_wants_and_what_is_refused_is_said_and_hinders_nothing(visit
     expect(page.locator("#told")).to_contain_text("2 个被拒绝")
     page.get_by_role("link", name="查看批次进度").click()
     row = page.locator("tr", has_text="unwanted.tif")
-    expect(row).to_contain_text("no task's selector matches this file", timeout=PATIENT)
+    expect(row).to_contain_text("no task's rule matches this file", timeout=PATIENT)
     assert "400" in someone.complaint(), "the one refusal"
     assert someone.complaints == []
 

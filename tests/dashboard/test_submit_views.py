@@ -17,9 +17,9 @@ def test_a_batch_has_ended_when_all_its_jobs_have_however_they_ended():
     assert views.progress({}).percent == 0
 
 
-def test_a_batch_without_a_name_is_called_by_its_id_and_a_task_that_is_gone_by_its_own():
+def test_a_batch_may_have_no_name_and_a_task_that_is_gone_is_called_by_its_id():
     line = views.line(Batch(id="12345678-9", task="task-that-is-gone"), {})
-    assert (line.name, line.task) == ("12345678", "task-tha")
+    assert (line.name, line.task) == ("", "task-tha")
     assert views.line(Batch(id="x", name="plate", task="t"), {"t": "Nuclei"}).task == "Nuclei"
 
 

@@ -7,6 +7,7 @@ import pytest
 from contracts.models import Files, Job, OutputFile, PipelineDetails, State
 from gateway.dashboard.views import job as jobs
 from gateway.dashboard.views import measurements, review, system, tasks
+from gateway.dashboard.words import speaker
 from tests.support import stories as s
 
 
@@ -118,16 +119,22 @@ def test_what_is_to_be_judged_is_the_queue_when_nothing_else_is_asked(said):
     ({"in": ["dapi", {"var": "InputFile.Name"}]}, 'Name contains "dapi"'),
     ({"and": [{"==": [{"var": "InputFile.Attributes.channel"}, "1"]},
               {"!": [{"in": [{"var": "InputFile.Extension"}, [".a", ".b"]]}]}]},
-     'channel = "1" and not (Extension in ".a", ".b")'),
+     'channel = "1" and not (Extension is one of ".a", ".b")'),
     ({"or": [{"and": [True, False]}, {"<": [{"var": "InputFile.Size"}, 5]}]}, "(true and false) or Size < 5"),
+    ({"ends_with": [{"var": "InputFile.Name"}, "_w1.tif"]}, 'Name ends with "_w1.tif"'),
     ({"some": [{"var": "x"}, True]}, '{"some": [{"var": "x"}, true]}'), (True, "true"),
 ])  # fmt: skip
 def test_a_rule_is_said_in_words_where_there_are_any(rule, line):
-    assert tasks.told(json.dumps(rule)) == line
+    assert tasks.told(json.dumps(rule), speaker("en")) == line
+
+
+def test_a_rule_is_said_in_the_language_of_the_page():
+    rule = {"and": [{"in": ["a", {"var": "InputFile.Name"}]}, {"starts_with": [{"var": "InputFile.Name"}, "b"]}]}
+    assert tasks.told(json.dumps(rule), speaker("zh")) == 'Name 包含 "a" 且 Name 开头是 "b"'
 
 
 def test_a_rule_that_is_none_is_said_as_it_is():
-    assert tasks.told("{broken") == "{broken"
+    assert tasks.told("{broken", speaker("en")) == "{broken"
 
 
 METRICS = """# TYPE cytobus_jobs gauge

@@ -122,7 +122,8 @@ async function attempt () {
   refuse(answer.Error)
   const wanted = answer.Tried.filter(one => one.Wanted).length
   told.textContent = answer.Tried.length ? told.dataset.of.replace('#wanted', wanted).replace('#all', answer.Tried.length) : told.dataset.none
-  body.replaceChildren(...answer.Tried.map(one => {
+  const first = [...answer.Tried].sort((a, b) => b.Wanted - a.Wanted) // what it wants is seen without scrolling
+  body.replaceChildren(...first.map(one => {
     const row = document.createElement('tr')
     for (const text of [one.Wanted ? '✓' : '–', one.Name, one.Why]) row.insertCell().textContent = text
     row.className = one.Wanted ? 'wanted' : 'quiet'

@@ -72,6 +72,8 @@ def instruments(
             one["Name"], True, bool(one["Revoked"]), since=one["Since"] or 0, seen=one["Seen"] or 0
         )
     for job in jobs:
+        if job.get("Batch"):  # a person submitted it: no instrument
+            continue
         known = found.setdefault(job["OriginHost"], Instrument(job["OriginHost"]))
         if not known.last:
             known.last, known.file = job["Created"], job["InputFile"]["Name"]

@@ -6,7 +6,9 @@ from typing import Any
 
 ALIVE_NS = 90 * 10**9
 """A pipeline whose runner was heard of within this time is alive; runners register every 30 s."""
-MOST_FIGURES = 8
+MOST_FIGURES = 12
+HEADLINES = ("f1", "count_error")
+"""Where a card says these, they are shown; what else it says stands in the card."""
 LARGEST = 10**15
 """What is larger is no figure of a model's."""
 TONES = {"new": "waiting", "ready": "good", "refused": "bad"}
@@ -56,10 +58,11 @@ class PipelineCard:
 def pipelines(
     listed: Sequence[Mapping[str, Any]], models: Mapping[str, Any], counts: Sequence[Mapping[str, Any]], now: int
 ) -> list[PipelineCard]:
-    """Registered pipelines with their models, their choices and their jobs (``now``: ns)."""
+    """Registered pipelines with their models, choices and jobs, those with models first (``now``: ns)."""
     choices = {one["Pipeline"]: one for one in models["Choices"] or ()}
     jobs = {one["Pipeline"]: one for one in counts}
-    return [_card(one, models["Models"] or (), choices.get(one["subscriptionTopic"], {}), jobs, now) for one in listed]
+    cards = [_card(one, models["Models"] or (), choices.get(one["subscriptionTopic"], {}), jobs, now) for one in listed]
+    return sorted(cards, key=lambda card: not card.models)
 
 
 def _card(
@@ -117,7 +120,7 @@ def _lines(
 
 
 def figures_of(about: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The first figures of a model's card, those of the test split before others: what, and how much."""
+    """The headlines of a model's card, else its first figures; the test split before others: what, and how much."""
     metrics = about.get("metrics")
     if not isinstance(metrics, Mapping):
         return []
@@ -125,9 +128,8 @@ def figures_of(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name, value in ordered:
         found += _leaves(name, value)
-        if len(found) >= MOST_FIGURES:
-            break
-    return found[:MOST_FIGURES]
+    headlines = [one for one in found if one[0].rpartition(" · ")[2] in HEADLINES]
+    return (headlines or found)[:MOST_FIGURES]
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -46,6 +46,7 @@ class Line:
 
     id: str
     name: str
+    """'' where nobody gave it one"""
     by: str
     created: int
     task: str
@@ -76,12 +77,7 @@ def progress(counts: Mapping[str, int]) -> Progress:
 def line(batch: Batch, tasks: Mapping[str, str]) -> Line:
     """``tasks``: descriptions by id."""
     task = tasks.get(batch.task, batch.task[:8])
-    return Line(batch.id, title(batch), batch.by, batch.created, task, progress(batch.counts))
-
-
-def title(batch: Batch) -> str:
-    """What people call it."""
-    return batch.name or batch.id[:8]
+    return Line(batch.id, batch.name, batch.by, batch.created, task, progress(batch.counts))
 
 
 def row(job: Job) -> Row:
