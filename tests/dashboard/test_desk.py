@@ -94,6 +94,7 @@ def test_a_nested_rule_is_built_and_says_which_condition_decides(visit):
     expected = {"and": [{"in": ["image", {"var": "InputFile.Name"}]}, {"!": [part]}]}
     assert json.loads(page.get_by_label("The rule as JSONLogic").input_value()) == expected
     page.get_by_label("Description").fill("nested")
+    page.get_by_role("combobox", name="Pipeline").select_option("only-results")
     page.get_by_label("The rule as JSONLogic").fill('{"nonsense": [1]}')
     with page.expect_console_message(lambda message: "400" in message.text):  # trying it says the reason sooner
         page.get_by_role("button", name="Save").click()
