@@ -96,7 +96,8 @@ def test_a_nested_rule_is_built_and_says_which_condition_decides(visit):
     page.get_by_label("Description").fill("nested")
     page.get_by_role("combobox", name="Pipeline").select_option("nuclei")
     page.get_by_label("The rule as JSONLogic").fill('{"nonsense": [1]}')
-    page.get_by_role("button", name="Save").click()
+    with page.expect_console_message(lambda message: "400" in message.text):  # trying it says the reason sooner
+        page.get_by_role("button", name="Save").click()
     expect(page.locator("#wrong")).to_contain_text("there is no operator")
     assert page.url.endswith("/tasks/new"), "what is refused is not left"
     assert "400" in someone.complaint()

@@ -87,7 +87,7 @@ def test_dropped_images_and_an_archive_come_back_as_one_zip_of_results(visit, in
     expect(page.get_by_role("heading", name="plate 7")).to_be_visible()
     expect(page.locator("#far")).to_have_text("3 of 3 jobs have ended", timeout=PATIENT)
     expect(page.locator(".chips")).to_contain_text(re.compile("complete 3"))
-    expect(page.locator("li", has_text="more.zip/deep/notes.txt")).to_contain_text("it is no image")
+    expect(page.locator("li", has_text="more.zip/deep/notes.txt")).to_contain_text("it is not an image")
     expect(page.locator("td.name", has_text=f"deep/er/{images[2].name}")).to_be_visible()
     with page.expect_download() as found:
         page.get_by_role("link", name="Download the results as one zip").click()
