@@ -55,8 +55,8 @@ async def test_each_image_of_an_archive_is_a_job_and_the_rest_is_told_entry_by_e
     assert said.keys() == {
         *("notes.txt", "empty.tif", "inner.zip", "../../up.tif", "/root.tif", "a\\..\\..\\b.tif", "CON.tif"), "fake.tif"
     }  # fmt: skip
-    assert "no image" in said["notes.txt"]
-    assert "no image" in said["fake.tif"]
+    assert "not an image" in said["notes.txt"]
+    assert "not an image" in said["fake.tif"]
     assert "submit it by itself" in said["inner.zip"]
     assert all("leads elsewhere" in said[name] for name in ("../../up.tif", "/root.tif", "a\\..\\..\\b.tif"))
     root = desk.house.files.root
