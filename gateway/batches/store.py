@@ -11,15 +11,13 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from contracts.batches import Batch, Entry, What
 from contracts.errors import BadRequest, NotFound
 from contracts.ports import Clock
-from gateway import database as db
+from gateway import tables as db
 from gateway.reader import Reader
 from gateway.writer import Writer
 
 B, E, J = db.batch.c, db.batch_entry.c, db.job.c
 SHOWN = 1000
 """Entries that are told of a batch; those of archives first."""
-IN_BATCH: sa.ColumnElement[bool] = sa.literal_column("batch <> ''")
-"""Word for word as in the index of jobs in batches."""
 
 
 class BatchStore:
@@ -97,7 +95,8 @@ def _batch(row: Any) -> Batch:
 
 def _counts(tx: sa.Connection, batches: Sequence[str]) -> dict[str, dict[str, int]]:
     """Jobs by batch and state, counted in the index alone."""
-    query = sa.select(J.batch, J.state, sa.func.count().label("n")).where(IN_BATCH, J.batch.in_(batches))
+    in_batch: sa.ColumnElement[bool] = sa.literal_column(db.IN_BATCH)
+    query = sa.select(J.batch, J.state, sa.func.count().label("n")).where(in_batch, J.batch.in_(batches))
     found: dict[str, dict[str, int]] = {}
     for row in tx.execute(query.group_by(J.batch, J.state)):
         found.setdefault(row.batch, {})[row.state] = int(row.n)

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from contracts.edge_status import EdgeStatus
 from contracts.ports import Clock
-from gateway import database as db
+from gateway import tables as db
 from gateway.reader import Reader
 from gateway.writer import Writer
 

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import web
 from contracts.models import State
 from contracts.ports import Clock
-from gateway import database as db
+from gateway import tables as db
 from gateway.reader import Reader
 
 HOUR = 3600 * 10**9

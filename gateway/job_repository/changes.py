@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import web
 from contracts.errors import BadRequest
 from contracts.models import Job
-from gateway import database as db
+from gateway import tables as db
 from gateway.job_repository.marks import known
 from gateway.reader import Reader
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from contracts.models import State
 from contracts.ports import JobQuery
 from contracts.rules import FARTHEST
-from gateway import database as db
+from gateway import tables as db
 
 J = db.job.c
 FEW = 20_000
@@ -127,8 +127,7 @@ def _conditions(query: JobQuery, shown: Shown = _as_it_is, along: Any = None) ->
         found.append(J.wants_preview == query.wants_preview)
     changed = _as_it_is(J.last_updated) if along is J.last_updated else shown(J.last_updated)
     if query.batch is not None:
-        # Likewise the index of jobs in batches, which are few.
-        found += [sa.literal_column("batch <> ''"), J.batch == query.batch]
+        found += [sa.literal_column(db.IN_BATCH), J.batch == query.batch]
     if query.updated_since is not None:
         found.append(changed >= query.updated_since)
     if query.updated_until is not None:

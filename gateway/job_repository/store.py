@@ -12,12 +12,12 @@ from contracts.errors import AppError, NotFound
 from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased
 from contracts.models import FINAL, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
-from gateway import database as db
-from gateway.database import EPOCH
+from gateway import tables as db
 from gateway.job_repository import marks, placed
 from gateway.job_repository.listing import FEW, claimable, counting, listing, narrowed
 from gateway.job_repository.rows import is_news, line, row_of, told
 from gateway.reader import Reader
+from gateway.tables import EPOCH
 from gateway.writer import Writer
 
 J = db.job.c

@@ -12,7 +12,7 @@ from contracts.disk import keep_folder, place
 from contracts.errors import Conflict, NotFound
 from contracts.models_of_pipelines import Choice, ModelInfo, ModelList, ModelVerdict
 from contracts.ports import Clock
-from gateway import database as db
+from gateway import tables as db
 from gateway.reader import Reader
 from gateway.writer import Writer
 

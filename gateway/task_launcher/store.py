@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from contracts.errors import NotFound
 from contracts.models import Task
 from contracts.ports import Clock
-from gateway import database as db
+from gateway import tables as db
 from gateway.reader import Reader
 from gateway.writer import Writer
 

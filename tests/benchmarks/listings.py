@@ -13,6 +13,7 @@ from contracts.events import Fact
 from contracts.models import State
 from contracts.ports import JobQuery
 from gateway import database as db
+from gateway import tables
 from gateway.job_repository.store import JobStore
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -54,7 +55,9 @@ async def _begin(store: JobStore) -> float:
 
 def _multiply(engine: sa.Engine, before: int, after: int) -> None:
     """More of the same under new ids and names, made by the database itself."""
-    same = [column.name for column in db.job.columns if column.name not in ("seq", "id", "name", "doc", "last_updated")]
+    same = [
+        column.name for column in tables.job.columns if column.name not in ("seq", "id", "name", "doc", "last_updated")
+    ]
     with engine.begin() as tx:
         if engine.dialect.name == "postgresql":
             tx.exec_driver_sql("SET LOCAL statement_timeout = 0")

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from contracts.errors import BadRequest, Conflict
 from contracts.ports import JobQuery
 from gateway import backup as b
-from gateway.database import metadata, migrate, open_engine, upgrade
+from gateway.database import migrate, open_engine, upgrade
 from gateway.job_repository.store import JobStore
+from gateway.tables import metadata
 from tests.support import postgres
 from tests.support import stories as s
 from tests.support.house import connected, opened

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from gateway import database as db
+from gateway import tables as db
 from gateway.database import open_engine
 from gateway.job_repository.changes import Changes
 from gateway.job_repository.marks import mark

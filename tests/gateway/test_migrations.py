@@ -13,9 +13,10 @@ from alembic.migration import MigrationContext
 import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.models import State
 from contracts.ports import JobQuery
-from gateway.database import metadata, migrate, open_engine, upgrade
+from gateway.database import migrate, open_engine, upgrade
 from gateway.job_repository.listing import listing
 from gateway.job_repository.rows import row_of
+from gateway.tables import metadata
 from tests.support import postgres
 from tests.support import stories as s
 from tests.support.stories import told

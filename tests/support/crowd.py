@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from contracts.models import InputFile, Job, PipelineDetails, State
-from gateway import database as db
+from gateway import tables as db
 from gateway.job_repository.rows import row_of
 
 PLATES = 10_000
