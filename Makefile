@@ -9,14 +9,14 @@ DATA ?= data
 ARGS ?=
 LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
-.PHONY: run test servers test-heavy test-serving test-compose fuzz faults faults-long faults-points figures lock audit \
-	test-train lint types bench train clean
+.PHONY: run test servers test-heavy test-serving test-compose fuzz faults faults-long faults-points figures screenshots \
+	lock audit test-train lint types bench train clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
 
 test: $(VENV)/ready-test servers lint types
-	$(BIN)/python -m pytest -m "not heavy and not compose and not serving" -n 2 --dist loadfile $(ARGS)
+	CYTOBUS_TESTS_BROWSER=required $(BIN)/python -m pytest -m "not heavy and not compose and not serving" -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-heavy: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m heavy $(ARGS)
@@ -53,6 +53,11 @@ faults-points: $(VENV)/ready-test
 # What is promised by a number: half-written files, flipped bits, bytes sent twice, recovery, poison, overload.
 figures: $(VENV)/ready-test servers
 	$(BIN)/python -m tests.faults.figures $(ARGS)
+
+# Every page in light, dark, Chinese, on a tablet and at the first start, into build/screenshots; the README's two anew
+# with ARGS=--readme.
+screenshots: $(VENV)/ready-test servers
+	$(BIN)/python -m tests.dashboard.screenshots $(ARGS)
 
 # What goes into the images, with the hash of each file; anew with newer versions: make lock.
 lock: $(VENV)/ready-test

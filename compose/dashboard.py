@@ -33,4 +33,4 @@ async def dashboard(access: Access, ports: Mapping[str, int]) -> AsyncIterator[D
         }
         where = address(base, "job-repository", ports["job-repository"])
         own = await stack.enter_async_context(access.client(where, many))
-        yield Dashboard(clients, own)
+        yield Dashboard(clients, own, access.word)

@@ -4,11 +4,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import httpx
 
 from compose.settings import EdgeSettings, Settings
 from contracts.disk import keep_folder
+from contracts.edge_status import Statuses
 from contracts.names import AttributeRule, PatternRule, Rule
 from contracts.ports import Bus, Jobs, Service, Tasks
 from contracts.room import Room
@@ -20,6 +22,7 @@ from edge.file_sender.service import FileSender
 from edge.file_watcher.service import FileWatcher
 from edge.file_watcher.settings import WatchSettings
 from edge.journal import Journal
+from edge.reporting import Reporting
 
 HANDS = 12
 """Files on their way at once, each way: small ones mostly wait for the disk, and disks sync many at a time."""
@@ -33,6 +36,7 @@ class Peers:
     tasks: Tasks
     file_receiver: httpx.AsyncClient
     file_sender: httpx.AsyncClient
+    statuses: Statuses
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ async def edge(settings: Settings, peers: Peers, bus: Bus | None) -> AsyncIterat
     watcher = FileWatcher(_watching(settings), journal, clock)
     laboratory = Laboratory(mine.lab_name, mine.lab_equipment, mine.operator)
     async with journal.running():
-        yield Edge(
+        made = Edge(
             journal,
             watcher,
             DataOrganizer(
@@ -86,6 +90,26 @@ async def edge(settings: Settings, peers: Peers, bus: Bus | None) -> AsyncIterat
                 room=Room({"results": settings.output(), "journal": settings.data}, mine.min_free_mb),
             ),
         )
+        async with _reporting(settings, made, peers).running():
+            yield made
+
+
+def _reporting(settings: Settings, made: Edge, peers: Peers) -> Reporting:
+    def troubles() -> dict[str, str]:
+        desks = [desk for service in made.services() for desk in getattr(service, "desks", ())]
+        return {desk.name: desk.trouble for desk in desks if desk.trouble}
+
+    return Reporting(
+        peers.statuses,
+        made.journal,
+        time.time_ns,
+        host=settings.edge.hostname,
+        version=version("cytobus"),
+        roots=made.file_watcher.roots,
+        places={"results": settings.output(), "journal": settings.data},
+        pending=lambda: len(made.file_watcher.pending),
+        troubles=troubles,
+    )
 
 
 def _watching(settings: Settings) -> WatchSettings:

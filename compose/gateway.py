@@ -7,15 +7,23 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import httpx
+
 from compose.access import Access
 from compose.logins import logins
 from compose.settings import Settings, address
+from contracts.batches import Batches, HttpBatches
 from contracts.client import HttpJobs, HttpTasks
 from contracts.disk import keep_folder
 from contracts.edgex import Style
 from contracts.ports import Bus, Clock, Jobs, Service
 from contracts.room import MB, Room
+from gateway.batches.service import BatchRoutes
+from gateway.batches.store import BatchStore
+from gateway.beside import Together
 from gateway.database import doubts, migrate, open_engine
+from gateway.edges.service import EdgeRoutes
+from gateway.edges.store import StatusStore
 from gateway.file_receiver.admission import Admission
 from gateway.file_receiver.service import FileReceiver
 from gateway.file_sender.service import FileSender
@@ -27,8 +35,11 @@ from gateway.identity.store import IdentityStore
 from gateway.job_repository.outbox import Outbox
 from gateway.job_repository.service import JobRepository
 from gateway.job_repository.store import JobStore
+from gateway.models.service import ModelRoutes
+from gateway.models.store import ModelStore
 from gateway.reader import Reader
 from gateway.retention.rules import Keep
+from gateway.submission.service import Submissions
 from gateway.task_launcher.messages import Wording
 from gateway.task_launcher.rules import Addresses
 from gateway.task_launcher.service import TaskLauncher
@@ -48,6 +59,8 @@ class Gateway:
     services: Mapping[str, Service]
     identities: IdentityStore | None = None
     """Where the job repository runs here."""
+    task_launcher: httpx.AsyncClient | None = None
+    """Where it runs elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +89,37 @@ async def gateway(
         if {"job-repository", "task-launcher"} & set(names):
             base = await stack.enter_async_context(database(settings))
         jobs: JobRepository | HttpJobs
+        batches: Batches
         if base is not None and "job-repository" in names:
             raw = settings.gateway.edgex_raw_payload
             store = JobStore(base.writer, base.reader, clock, raw_payload=raw)
             identities = IdentityStore(base.writer, base.reader, clock)
-            outbox, doors = Outbox(base.writer, base.reader), _doors(access, identities, clock, ports)
-            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=doors)
+            outbox = Outbox(base.writer, base.reader)
+            edges = EdgeRoutes(StatusStore(base.writer, base.reader, clock))
+            batches = BatchStore(base.writer, base.reader, clock)
+            beside = Together(edges, BatchRoutes(batches), _doors(access, identities, clock, ports))
+            jobs = services["job-repository"] = JobRepository(store, outbox, bus, clock, beside=beside)
         else:
-            jobs = HttpJobs(await stack.enter_async_context(reach("job-repository")))
+            client = await stack.enter_async_context(reach("job-repository"))
+            jobs, batches = HttpJobs(client), HttpBatches(client)
         tasks: TaskLauncher | HttpTasks
+        afar: httpx.AsyncClient | None = None
         if base is not None and "task-launcher" in names:
             known = TaskStore(base.writer, base.reader, clock)
-            tasks = services["task-launcher"] = _launcher(access, jobs, known, files, bus, ports)
+            models = ModelStore(base.writer, base.reader, clock, settings.gateway_files() / "models")
+            tasks = services["task-launcher"] = _launcher(access, jobs, known, models, files, bus, ports)
         else:
-            tasks = HttpTasks(await stack.enter_async_context(reach("task-launcher")))
+            afar = await stack.enter_async_context(reach("task-launcher"))
+            tasks = HttpTasks(afar)
         if "file-receiver-gateway" in names:
+            admission = _admission(settings, jobs, base is not None)
+            submissions = Submissions(jobs, batches, files.input, host, admission=admission)
             services["file-receiver-gateway"] = FileReceiver(
-                jobs, files.input, host, admission=_admission(settings, jobs, base is not None)
+                jobs, files.input, host, admission=admission, beside=submissions
             )
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))
-        yield Gateway(jobs, tasks, services, identities)
+        yield Gateway(jobs, tasks, services, identities, afar)
 
 
 @asynccontextmanager
@@ -146,11 +169,22 @@ def _admission(settings: Settings, jobs: JobRepository | HttpJobs, keeps_databas
 
 
 def _launcher(
-    access: Access, jobs: Jobs, store: TaskStore, files: GatewayFiles, bus: Bus, ports: Mapping[str, int]
+    access: Access,
+    jobs: Jobs,
+    store: TaskStore,
+    models: ModelStore,
+    files: GatewayFiles,
+    bus: Bus,
+    ports: Mapping[str, int],
 ) -> TaskLauncher:
     settings, mine = access.settings, access.settings.gateway
     calls = [address(settings.callback(), name, ports[name]) for name in ("job-repository", "task-launcher")]
     style = Style(settings.launch_style())
+    room = Room(settings.gateway_places("output"), mine.min_free_mb)
+
+    async def topics() -> set[str]:
+        return {one.topic for one in await store.registered()}
+
     return TaskLauncher(
         jobs,
         store,
@@ -160,6 +194,7 @@ def _launcher(
         time.time_ns,
         hostname=mine.hostname,
         answer_seconds=mine.answer_seconds,
-        room=Room(settings.gateway_places("output"), mine.min_free_mb),
+        room=room,
+        beside=ModelRoutes(models, topics, most_mb=mine.max_model_mb, room=room),
         wording=Wording(style, raw_payload=mine.edgex_raw_payload and style is Style.EDGEX),
     )

@@ -8,6 +8,7 @@ from compose.settings import PipelineSettings, Settings
 from contracts.ports import Bus, Jobs
 from contracts.room import Room
 from pipelines.backends.factory import CHOSEN
+from pipelines.models import ModelSource
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
 from pipelines.workers import Limits, Workers, one_thread
@@ -15,7 +16,7 @@ from pipelines.workers import Limits, Workers, one_thread
 log = logging.getLogger(__name__)
 
 
-def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Runner:
+def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus, models: ModelSource | None = None) -> Runner:
     """The runner of all installed pipelines, which are loaded in each worker process beforehand."""
     wanted = settings.pipelines.topics
     plugins = {topic: plugin for topic, plugin in installed().items() if not wanted or topic in wanted}
@@ -43,6 +44,8 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus) -> Ru
         limits=general,
         own_limits=own,
         files=settings.gateway_files(),
+        models=models,
+        model_cache=settings.data / "models",
     )
 
 

@@ -18,7 +18,7 @@ from compose.membership import membership, of_edge
 from compose.operate import EDGE
 from compose.settings import Settings
 from contracts.bus.opening import open_bus
-from contracts.client import TIMEOUT, HttpJobs, HttpTasks
+from contracts.client import TIMEOUT, HttpJobs, HttpModels, HttpStatuses, HttpTasks
 from contracts.guard import Auditor
 from contracts.hosting import Door, app_of, bound, port_of, served
 from contracts.identity import Authenticator
@@ -45,6 +45,7 @@ class Afar:
 
     jobs: HttpJobs
     tasks: HttpTasks
+    task_launcher: httpx.AsyncClient
     services: Mapping[str, Service] = field(default_factory=dict)
 
 
@@ -77,7 +78,8 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
         centre, services, door = await _central(stack, mine, bus, names, deployment.ports)
         receiver = await stack.enter_async_context(in_process(centre.services["file-receiver-gateway"]))
         sender = await stack.enter_async_context(in_process(centre.services["file-sender-gateway"]))
-        peers = Peers(centre.jobs, centre.tasks, receiver, sender)
+        repository = await stack.enter_async_context(in_process(centre.services["job-repository"]))
+        peers = Peers(centre.jobs, centre.tasks, receiver, sender, HttpStatuses(repository))
         instrument = await stack.enter_async_context(edge(settings, peers, bus))
         await stack.enter_async_context(
             served(
@@ -131,7 +133,7 @@ async def edge_side(settings: Settings) -> AsyncIterator[Deployment]:
         ]
         if member is not None:
             await stack.enter_async_context(member.running(jobs))
-        peers = Peers(HttpJobs(jobs), HttpTasks(tasks), receiver, sender)
+        peers = Peers(HttpJobs(jobs), HttpTasks(tasks), receiver, sender, HttpStatuses(jobs))
         bus: Bus | None = None
         if not settings.bus_url.startswith("local"):
             bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("edge")))
@@ -160,9 +162,9 @@ async def _central(
     else:
         reach = mine.over_network(settings.inside(settings.pipelines.gateway))
         jobs, tasks = [await stack.enter_async_context(reach(name)) for name in ("job-repository", "task-launcher")]
-        centre = Afar(HttpJobs(jobs), HttpTasks(tasks))
+        centre = Afar(HttpJobs(jobs), HttpTasks(tasks), tasks)
     if isinstance(centre, Afar) or centre.identities is None:
-        inside = settings.gateway.inside if set(GATEWAY) & set(names) else settings.pipelines.gateway
+        inside = settings.gateway.inside if {*GATEWAY, DASHBOARD} & set(names) else settings.pipelines.gateway
         asked = await stack.enter_async_context(mine.over_network(settings.inside(inside))("job-repository"))
         authenticator, auditor = AskedAuthenticator(asked), AskedAuditor(asked)
     else:
@@ -171,7 +173,10 @@ async def _central(
     if PIPELINES in names:
         from compose.pipelines import runner
 
-        services.append(runner(settings, centre.jobs, centre.tasks, bus))
+        launcher = centre.task_launcher
+        if launcher is None:
+            launcher = await stack.enter_async_context(in_process(centre.services["task-launcher"]))
+        services.append(runner(settings, centre.jobs, centre.tasks, bus, HttpModels(launcher)))
     if EXPORT in names:
         from compose.export import exporter
 

@@ -108,6 +108,8 @@ class GatewaySettings(Part):
     """Jobs that may wait at the gateway for their pipelines; more wait at their instruments. 0: any number."""
     max_file_mb: float = Field(default=0, ge=0)
     """The largest image that is taken (10**6 bytes); 0: any."""
+    max_model_mb: float = Field(default=512, gt=0)
+    """The largest package of a model that is taken (10**6 bytes)."""
     requests_per_second: float = Field(default=0, ge=0)
     """For each client; who asks more often is told when to come back. 0: no limit."""
     upload_mb_per_second: float = Field(default=0, ge=0)

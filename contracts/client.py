@@ -1,17 +1,21 @@
 """Our services' calls to each other over HTTP: the job and task repositories from elsewhere."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
 
+from contracts.edge_status import EdgeStatus
 from contracts.errors import Away, Unavailable, error_of, told_after
 from contracts.events import FACTS, VERDICTS, Fact, Verdict
 from contracts.listing import params_of
 from contracts.models import Job
+from contracts.models_of_pipelines import ModelList, ModelVerdict
 from contracts.ports import JobQuery, Page
 from contracts.ranges import arrived, digest_of
 
@@ -61,8 +65,9 @@ class HttpJobs:
         """A page of jobs."""
         response = await call(self._client, "GET", "/api/v1/job", params=params_of(query))
         following = response.links.get("next", {}).get("url")
-        after = httpx.URL(following).params.get("after") if following else None
-        return Page(tuple(JOBS.validate_json(response.content)), int(after) if after else None)
+        asked = httpx.URL(following).params if following else httpx.QueryParams()
+        after, mark = asked.get("after"), asked.get("mark", "")
+        return Page(tuple(JOBS.validate_json(response.content)), int(after) if after else None, mark)
 
     async def get(self, job_id: str) -> Job:
         """One job. Raises ``NotFound``."""
@@ -107,3 +112,44 @@ class HttpTasks:
     async def register(self, worker: str, pipelines: Sequence[Mapping[str, Any]]) -> None:
         """Say that a worker is alive and which pipelines it runs."""
         await call(self._client, "POST", "/api/v1/pipelines", json={"worker": worker, "pipelines": list(pipelines)})
+
+
+class HttpModels:
+    """The gateway's models, for runners. The client's ``base_url`` is the task launcher."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def models(self) -> ModelList:
+        """Which there are, and which each pipeline uses."""
+        return ModelList.model_validate_json((await call(self._client, "GET", "/api/v1/models")).content)
+
+    async def fetch(self, sha256: str, target: Path) -> None:
+        """A model's package. What came is to be checked by whoever uses it."""
+        path = f"/api/v1/models/{sha256}/content"
+        try:
+            async with self._client.stream("GET", path) as answer:
+                if answer.status_code >= 400:
+                    raise error_of(answer.status_code, (await answer.aread()).decode("utf-8", "replace"), None)
+                with target.open("wb") as file:
+                    async for piece in answer.aiter_bytes():
+                        await asyncio.to_thread(file.write, piece)
+        except httpx.HTTPError as error:
+            raise Away(f"GET {path}: {error or type(error).__name__}") from None
+
+    async def judge(self, sha256: str, verdict: ModelVerdict) -> None:
+        """Say what a trial has shown."""
+        body = verdict.model_dump_json(by_alias=True).encode()
+        await call(self._client, "POST", f"/api/v1/models/{sha256}/verdict", content=body)
+
+
+class HttpStatuses:
+    """``contracts.edge_status.Statuses`` over HTTP. The client's ``base_url`` is the job repository."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def tell(self, name: str, status: EdgeStatus) -> None:
+        """Say how an instrument is."""
+        body = status.model_dump_json(by_alias=True).encode()
+        await call(self._client, "PUT", f"/api/v1/edges/{quote(name, safe='')}/status", content=body)

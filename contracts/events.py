@@ -39,6 +39,19 @@ class JobCreated(Reported):
     input_file: InputFile
 
 
+class JobSubmitted(Reported):
+    """A person has put a file into a batch at the gateway, and it lies there, whole, verified and synced."""
+
+    kind: Literal["job-submitted"] = "job-submitted"
+    batch: str = Field(min_length=1)
+    task_id: str = ""
+    """The task that was chosen for it; empty: the first that wants it."""
+    folder: str = ""
+    """In which folder the person had it, levels joined by ``/``."""
+    input_file: InputFile
+    """Where it lies at the gateway."""
+
+
 class TransferStarted(Reported):
     """A task matches the file, and its way to the gateway begins."""
 
@@ -240,6 +253,7 @@ class TaskApplied(Reported):
 
 Fact = (
     JobCreated
+    | JobSubmitted
     | TransferStarted
     | JobUnmatched
     | InputDelivered

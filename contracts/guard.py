@@ -26,6 +26,7 @@ from contracts.identity import (
     SESSION,
     Authenticator,
     Identity,
+    Role,
     pipeline_of,
     same_text,
     service_of,
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 COOKIE = "cytobus_session"
 CHECK = "x-cytobus-check"
 """The header in which a page proves that it is ours, beside its session's cookie."""
+FOR, BY = "x-cytobus-for", "x-cytobus-by"
+"""The headers in which a service that passes on what others ask says from which address it came, with its own word."""
 SIGN_IN = {"dashboard": "/sign-in"}
 """Where people sign in, at the services that have pages."""
 CALLBACKS = {"job-repository": "/api/v1/job/pipeline/", "task-launcher": "/api/v1/pipelineStatus/"}
@@ -87,6 +90,7 @@ class Guard:
         request = Request(scope)
         try:
             if self._watch.secret:
+                self._see_behind(request)
                 await self._admit(request)
             else:
                 self._keep_out_strangers(request)
@@ -123,6 +127,16 @@ class Guard:
         same = there.netloc == headers.get("host", "")
         return same or (not self._watch.secret and is_near(there.hostname or "."))
 
+    def _see_behind(self, request: Request) -> None:
+        """Who is behind one of our own services that passes a request on: tries of passwords, limits and the audit go
+        by that address. Nobody else's word about it is believed."""
+        address, word = request.headers.get(FOR, ""), request.headers.get(BY, "")
+        if not address or not word:
+            return
+        by = service_of(self._watch.secret, word, self._watch.now())
+        if by is not None and by.role is Role.SERVICE and _is_address(address):
+            request.scope["client"], request.scope["passed_on"] = (address, 0), True
+
     async def _admit(self, request: Request) -> None:
         path, verb = path_of(request), request.method
         if policy.open_to_all(verb, path):
@@ -138,7 +152,8 @@ class Guard:
         allowed = policy.may(identity.role, self._service, verb, path)
         if allowed and changes and identity.session:
             self._check_page(request)
-        if identity.role in PEOPLE and changes:
+        elsewhere = policy.judged_elsewhere(self._service, path) or (allowed and policy.continues(verb, path))
+        if identity.role in PEOPLE and changes and not elsewhere:
             await self._note(request, identity, "allowed" if allowed else "refused")
         if not allowed:
             log.warning("%s: %s (%s) may not %s %s", self._service, identity.actor, identity.role, verb, path)

@@ -136,6 +136,7 @@ def client_of(scope: Scope) -> str:
 
 
 def is_service(scope: Scope) -> bool:
-    """Whether one of our own services asks: what it passes on was limited where it came in."""
+    """Whether one of our own services asks, for itself or for somebody: what it passes on was limited where it came
+    in."""
     identity = scope.get("identity")
-    return identity is not None and identity.role == "service"
+    return bool(scope.get("passed_on")) or (identity is not None and identity.role == "service")

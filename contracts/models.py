@@ -229,10 +229,17 @@ class Job(Model):
     begun: int = 0
     earlier: tuple[Round, ...] = Field(default=(), strict=False)
     files: Files = Field(default=Files.HERE, strict=False)
+    batch: Text = ""
+    """The batch in which a person submitted the file at the gateway; empty for an instrument's. Nobody elsewhere has
+    the file, and nobody waits for its results: they stay at the gateway."""
 
 
 class Task(Model):
-    """Which jobs go to which pipeline, with which parameters. ``job_selector`` is a JSONLogic rule as text."""
+    """Which jobs go to which pipeline, with which parameters. ``job_selector`` is a JSONLogic rule as text.
+
+    ``order`` (its place among all tasks, from 1 on; of two that want a file the earlier gets it) and ``disabled`` (it
+    wants nothing) extend the contract; they have calls of their own, and what a task is sent with says nothing of them.
+    """
 
     id: Text = ""
     description: Text = ""
@@ -241,6 +248,8 @@ class Task(Model):
     result_file_folder: Text = ""
     model_parameters: Mapping[str, str] | None = None
     last_updated: int = 0
+    order: int = 0
+    disabled: bool = False
 
 
 class PipelineParams(Model):

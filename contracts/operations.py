@@ -4,6 +4,7 @@ from contracts import events as ev
 from contracts.errors import Conflict, TooEarly
 from contracts.models import FINAL, ErrorDetails, Files, Job, PipelineDetails, Round, State, Trouble
 from contracts.states import enter, unprocessed
+from contracts.submitted import check_sendable
 
 MOST_ROUNDS = 20
 """So many earlier ends a job remembers; files of still earlier ones lie in the archive under the job's id."""
@@ -46,6 +47,7 @@ def _back(job: Job, to: State) -> Job:
         details = unprocessed(job)
     if job.files is Files.REMOVED:
         # Retention has removed its image: the instrument is to send it again.
+        check_sendable(job)
         to, file = State.SENDING, file.evolve(hostname=job.origin_host, dir_name=job.origin_dir)
     if to is State.CREATED:
         to = State.SENDING  # the instrument has closed its file, and looks only for jobs that it is to send
@@ -78,7 +80,10 @@ def applied(job: Job, fact: ev.TaskApplied, at: int) -> Job:
         return job
     _check_settled(job)
     file = job.input_file
-    here = bool(job.origin_host) and file.hostname != job.origin_host and not file.archive_name and not job.files
+    came = job.batch or (job.origin_host and file.hostname != job.origin_host)
+    here = bool(came) and not file.archive_name and not job.files
+    if not here:
+        check_sendable(job)
     if not here and not job.origin_host:
         raise Conflict(f"job {job.id} does not say which instrument has its file: copy the file in again")
     place = {} if here else {"hostname": job.origin_host, "dir_name": job.origin_dir}

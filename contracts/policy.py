@@ -44,19 +44,28 @@ RULES = (
     _rule("job-repository", "DELETE", r"(?s)/api/v1/claims/.*", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/(introspect|audit)", frozenset()),
     _rule("job-repository", "POST", r"/api/v1/tokens/rotate", EDGES),
+    _rule("job-repository", "PUT", r"/api/v1/edges/[^/]+/status", EDGES),
+    _rule("job-repository", "GET", r"/api/v1/edges/status", VIEW),
     _rule("job-repository", "GET", r"/api/v1/epoch", VIEW | EDGES),
     _rule("job-repository", "GET", r"/api/v1/job(/[^/]+(/history)?)?", VIEW | EDGES),
     _rule("task-launcher", "POST", r"/api/v1/matchTasks?", EDGES | OPERATE),
     _rule("task-launcher", "POST", r"/api/v1/pipelines", frozenset()),
+    _rule("task-launcher", "POST", r"/api/v1/models/[^/]+/verdict", frozenset()),
+    _rule("task-launcher", "GET", r"/api/v1/models/[^/]+/content", ADMINISTER),
     _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/files(/[^/]+)?", EDGES),
     _rule("file-receiver-gateway", "POST", r"/api/v1/transmit(Job|File)", EDGES),
+    _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/submissions(/[^/]+)?", OPERATE),
+    _rule("job-repository", "POST", r"/api/v1/batches", OPERATE),
+    _rule("job-repository", "PUT", r"/api/v1/batches/[^/]+/entries", frozenset()),
     _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
     _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
     # operators: results, and jobs that are stuck
     _rule("job-repository", "PUT", r"/api/v1/job/[^/]+", OPERATE),
     _rule("job-repository", "PUT", r"/api/v1/job/[^/]+/review", OPERATE),
     _rule("job-repository", "POST", r"/api/v1/job/[^/]+/(retry|release|cancel)", OPERATE),
-    _rule("job-repository", "POST", r"/api/v1/jobs/(retry|release|cancel)", OPERATE),
+    _rule("job-repository", "POST", r"/api/v1/jobs/(retry|release|cancel|review)", OPERATE),
+    _rule("task-launcher", "POST", r"/api/v1/job/[^/]+/rerun", OPERATE),
+    _rule("file-sender-gateway", "POST", r"/api/v1/rejects(/[^/]+)?", OPERATE),
     _rule("file-sender-gateway", "POST DELETE", r"/api/v1/reject/[^/]+", OPERATE),
     _rule("", "POST", r"/api/v1/(retry|dataToHandle)", OPERATE),
     # everybody, of themselves
@@ -75,6 +84,14 @@ def open_to_all(verb: str, path: str) -> bool:
     return verb == "OPTIONS" or ANYBODY.fullmatch(path) is not None
 
 
+CONTINUING = re.compile(r"(/gateway/file-receiver-gateway)?/api/v1/submissions/[^/]+")
+
+
+def continues(verb: str, path: str) -> bool:
+    """Whether this is one of very many parts of what was begun by another request, and noted then."""
+    return verb == "PATCH" and CONTINUING.fullmatch(path) is not None
+
+
 @lru_cache(maxsize=1024)
 def _roles(service: str, verb: str, path: str) -> frozenset[Role]:
     path = path.removesuffix("\n")  # routers' patterns end with $, which does not see a last line break either
@@ -87,6 +104,11 @@ def _roles(service: str, verb: str, path: str) -> frozenset[Role]:
 def _is_of(rule: Rule, verb: str) -> bool:
     """Who may GET something may ask for its HEAD, and nobody else may: routers answer it by the same function."""
     return verb in rule.verbs or (verb == "HEAD" and "GET" in rule.verbs)
+
+
+def judged_elsewhere(service: str, path: str) -> bool:
+    """Whether the service only passes this on: the one that does it judges it, and notes it once."""
+    return service == "dashboard" and path.startswith("/gateway/")
 
 
 def may(role: Role, service: str, verb: str, path: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from starlette.routing import BaseRoute
@@ -43,7 +43,8 @@ class Bus(Protocol):
 
 
 class JobQuery(BaseModel):
-    """Which jobs to list. Unset fields do not narrow. ``after`` is the cursor of the last page."""
+    """Which jobs to list. Unset fields do not narrow. ``after`` is the cursor of the last page; where jobs are not
+    sorted by their registration, ``mark`` belongs to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,9 +54,12 @@ class JobQuery(BaseModel):
     origin_host: str | None = None
     pipeline: str | None = None
     task: str | None = None
+    batch: str | None = None
     name_contains: str | None = None
     updated_since: int | None = None
     """ns since the epoch"""
+    updated_until: int | None = None
+    """ns since the epoch; changes at this time are no longer meant"""
     due_at: int | None = None
     """only jobs that may be worked on at this time (ns): back-off over"""
     lease_over_at: int | None = None
@@ -65,8 +69,13 @@ class JobQuery(BaseModel):
     """only ended jobs whose files lie at the gateway since this time (ns) or longer"""
     verification: int | None = None
     """only complete jobs of which reviewers say this (``Verification``)"""
+    through: int | None = None
+    """no job beyond this cursor, which is where the newest was once"""
+    sort: Literal["registered", "changed", "name"] = "registered"
     newest_first: bool = True
+    """The other way round: oldest first, or names from A on."""
     after: int | None = None
+    mark: str | None = None
     limit: int = 1000
 
 
@@ -76,6 +85,8 @@ class Page:
 
     jobs: tuple[Job, ...]
     next: int | None = None
+    mark: str = ""
+    """Belongs to the cursor, where jobs are not sorted by their registration."""
 
 
 class Jobs(Protocol):

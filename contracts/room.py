@@ -79,11 +79,16 @@ class Room:
         return ""
 
     def collect(self) -> Iterable[Metric]:
-        """Free bytes by place."""
+        """Free bytes by place, and how many must stay."""
         family = GaugeMetricFamily("cytobus_disk_free_bytes", "Free bytes on the disk of a place", labels=["place"])
         for place, (_, free) in self._found().items():
             family.add_metric([place], free)
         yield family
+        words = "Bytes that must stay free there: below it nothing new is begun"
+        least = GaugeMetricFamily("cytobus_disk_least_bytes", words, labels=["place"])
+        for place in self._places:
+            least.add_metric([place], self._least)
+        yield least
 
     def _found(self) -> dict[str, tuple[Path, int]]:
         found = {}

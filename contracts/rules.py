@@ -22,6 +22,7 @@ from contracts.models import (
 )
 from contracts.operations import applied, cancelled, released, restorable, restored, retried
 from contracts.states import ENDED, MAX_ATTEMPTS, MAX_FAILURES, RANK, WORDS, enter, gave_up
+from contracts.submitted import submitted, with_results
 
 FARTHEST = 15 * 60 * 10**9
 """ns; longer than the longest pause before a step is tried again. Whatever would have to wait longer waits only
@@ -51,6 +52,8 @@ def advance(job: Job | None, fact: ev.Fact, at: int) -> Job:
     """
     if isinstance(fact, ev.JobCreated):
         return job if job is not None else _created(fact, at)
+    if isinstance(fact, ev.JobSubmitted):
+        return job if job is not None else submitted(fact, at)
     if job is None:
         raise NotFound(f"{fact.kind}: no job {fact.job_id}")
     if type(fact) in NEEDS and not _its_turn(job, fact):
@@ -84,7 +87,7 @@ def _unmatched(job: Job, fact: ev.JobUnmatched, _at: int) -> Job:
     if restorable(job):
         return restored(job, "no task wants this file any more")
     details = ErrorDetails(owner=fact.by, error=Trouble.NO_TASK)
-    return enter(job, State.UNMATCHED, error_details=details, reason="no task's selector matches this file")
+    return enter(job, State.UNMATCHED, error_details=details, reason="no task's rule matches this file")
 
 
 def _delivered_input(job: Job, fact: ev.InputDelivered, _at: int) -> Job:
@@ -165,7 +168,7 @@ def _confirmed(job: Job, fact: ev.PipelineConfirmed, _at: int) -> Job:
     waiting = tuple(
         file.evolve(status=str(OutputStatus.INCOMPLETE), owner=str(Owner.FILE_SENDER_GATEWAY)) for file in outputs
     )
-    return enter(job, State.DELIVERING, pipeline_details=details.evolve(output_files=waiting))
+    return enter(job, with_results(job), pipeline_details=details.evolve(output_files=waiting))
 
 
 def _delivered(job: Job, fact: ev.OutputsDelivered, _at: int) -> Job:

@@ -12,6 +12,8 @@ __all__ = ["BadSelector", "SelectorFailed", "check", "explain", "matches"]
 LONGEST = 16_384
 DEEPEST = 64
 LONGEST_SHOWN = 80
+MOST_NAMED = 4
+"""Conditions that an explanation names at most."""
 
 _FILE = {"DirName": "/data/input/", "Name": "plate7_A01.tiff", "Extension": ".tiff"}
 _NO_ERROR = {"Owner": "", "Error": ""}
@@ -72,7 +74,8 @@ def matches(text: str, job: Mapping[str, object]) -> bool:
 
 
 def explain(text: str, job: Mapping[str, object]) -> str:
-    """One or two sentences on why the rule wants the job or not, with the values that decided. Never raises."""
+    """Why the rule wants the job or not: the conditions that decided, however deep in it, with the values found. Never
+    raises."""
     try:
         rule = _parsed(text)
         wanted = matches(text, job)
@@ -184,14 +187,28 @@ def _size(rule: object) -> int:
 def _reason(rule: object, job: Mapping[str, object], wanted: bool) -> str:
     verdict = "Matches" if wanted else "Does not match"
     operator = next(iter(rule)) if isinstance(rule, dict) else ""
-    if not isinstance(rule, dict) or operator not in ("and", "or"):
-        return f"{verdict}: {_stated(rule, job)}."
+    conditions = _decisive(rule, job)
+    named = "; ".join(_stated(one, job) for one in conditions[:MOST_NAMED])
+    if isinstance(rule, dict) and operator in ("and", "or") and wanted == (operator == "and"):
+        branches = len(arguments_of(rule))
+        every = f"all conditions hold ({branches})" if wanted else f"no alternative holds ({branches})"
+        named = f"{every}: {named}"
+    more = f"; and {len(conditions) - MOST_NAMED} more" if len(conditions) > MOST_NAMED else ""
+    return f"{verdict}: {named}{more}."
+
+
+def _decisive(rule: object, job: Mapping[str, object]) -> list[object]:
+    """The conditions below and, or and not by which a rule comes to its answer: the first that is enough, or all."""
+    operator = next(iter(rule)) if isinstance(rule, dict) else ""
+    if not isinstance(rule, dict) or operator not in ("and", "or", "!"):
+        return [rule]
     branches = arguments_of(rule)
-    decisive = next((b for b in branches if _holds(b, job) == (operator == "or")), None)
-    if decisive is not None:
-        return f"{verdict}: {_stated(decisive, job)}."
-    every = "all conditions hold" if operator == "and" else "no alternative holds"
-    return f"{verdict}: {every} ({len(branches)}). The first: {_stated(branches[0], job)}."
+    if operator == "!":
+        return _decisive(branches[0], job)
+    enough = next((one for one in branches if _holds(one, job) == (operator == "or")), None)
+    if enough is not None:
+        return _decisive(enough, job)
+    return [each for one in branches for each in _decisive(one, job)]
 
 
 def _holds(rule: object, job: Mapping[str, object]) -> bool:

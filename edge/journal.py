@@ -12,7 +12,7 @@ from contracts.desk import pause_after
 from contracts.ports import Clock
 from contracts.rules import FARTHEST
 from edge.database import Database
-from edge.rows import NEVER, SECOND, FileState, Row, Sighting, Step
+from edge.rows import NEVER, SECOND, FileState, Row, Sighting, Step, Tally
 
 VERSION = 1
 SCHEMA = """
@@ -142,6 +142,15 @@ class Journal:
         found = await self.database.read(lambda connection: connection.execute(text).fetchall())
         return {str(state): 0 for state in FileState} | dict(found)
 
+    async def tally(self) -> Tally:
+        """How many files of each watched folder are in each state, and what was put aside last."""
+        return await self.database.read(_tallied)
+
+    async def change(self) -> int:
+        """Another number after each commit, and the same as long as nothing was written."""
+        text = "PRAGMA data_version"
+        return await self.database.read(lambda connection: int(connection.execute(text).fetchone()[0]))
+
     async def reserve_output(self, path: str, job_id: str, sha256: str) -> bool:
         """Whether this place among the outputs is the job's now; False where it is another job's."""
 
@@ -194,6 +203,18 @@ _RETELL = (
     " (state = 'sent' OR (state = 'done' AND outcome NOT IN ('delivered', 'duplicate')))"
 )
 _GONE = f"UPDATE file SET state = 'done', outcome = 'gone' WHERE {PLACE} AND state = 'held'"
+
+
+def _tallied(connection: Connection) -> Tally:
+    """Its statements see one moment only where nobody writes: figures for people may be a file apart."""
+    text = "SELECT root, state, count(*), min(seen_at) FROM file GROUP BY root, state"
+    counts = connection.execute(text).fetchall()
+    last = f"SELECT {COLUMNS} FROM file WHERE state = 'held' ORDER BY id DESC LIMIT 1"
+    found = connection.execute(last).fetchone()
+    return Tally(
+        {(root, FileState(state)): (number, since) for root, state, number, since in counts},
+        Row(*found) if found else None,
+    )
 
 
 def escaped(text: str) -> str:

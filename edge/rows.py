@@ -1,5 +1,6 @@
 """The nouns of the journal: versions of files, and how far each has come."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -88,3 +89,12 @@ class Step:
     sha256: str | None = None
     not_before: int = 0
     tries: int | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Files by watched folder and state: how many, and when the first of them was seen (ns since the epoch). ``held``:
+    the row that was put aside last."""
+
+    files: Mapping[tuple[str, FileState], tuple[int, int]]
+    held: Row | None = None

@@ -20,7 +20,7 @@ class Asked(Body):
     reason: str = Field(default="", max_length=1000)
 
 
-B = TypeVar("B", bound=Body)
+B = TypeVar("B", bound=BaseModel)
 
 
 def read(model: type[B], body: bytes, request: Request) -> B:

@@ -19,11 +19,12 @@ import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.disk import place, room_at
 from contracts.errors import BadRequest, Conflict
 from gateway import database as db
+from gateway import tables
 from gateway.identity.surviving import Reapplied, known, reapply
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-EARLY = ("pipeline", "note", "account", "word", "enrolment", "audit")
+EARLY = ("pipeline", "note", "account", "word", "enrolment", "audit", "edge_status")
 """Tables that hold something as soon as a gateway runs: its runners, its administrators."""
 ROWS = 1000
 """Rows that are read or written together."""
@@ -110,7 +111,7 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
     """Our tables as they are there, whatever their revision."""
     present = set(sa.inspect(connection).get_table_names())
     found = sa.MetaData()
-    found.reflect(connection, only=sorted(present & set(db.metadata.tables)), resolve_fks=False)
+    found.reflect(connection, only=sorted(present & set(tables.metadata.tables)), resolve_fks=False)
     return sorted(found.tables.values(), key=lambda table: table.name)
 
 
@@ -264,5 +265,5 @@ def _batches(lines: Iterable[bytes]) -> Iterator[list[dict[str, Any]]]:
 
 def _marked(connection: sa.Connection) -> None:
     """Edges learn by a new epoch that what they were answered may be forgotten, and tell it again."""
-    connection.execute(db.note.delete().where(db.note.c.name == db.EPOCH))
-    connection.execute(db.note.insert(), {"name": db.EPOCH, "value": uuid.uuid4().hex})
+    connection.execute(tables.note.delete().where(tables.note.c.name == tables.EPOCH))
+    connection.execute(tables.note.insert(), {"name": tables.EPOCH, "value": uuid.uuid4().hex})

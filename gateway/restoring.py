@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from contracts.models import Job, State
 from gateway import database as db
+from gateway import tables
 from gateway.file_sender.archive import put_back
 from gateway.files import GatewayFiles
 
@@ -20,7 +21,7 @@ def settle(url: str, files: GatewayFiles) -> int:
     count = 0
     try:
         with engine.connect() as connection:
-            wanted = sa.select(db.job.c.doc).where(db.job.c.state.in_([str(state) for state in NEED_FILES]))
+            wanted = sa.select(tables.job.c.doc).where(tables.job.c.state.in_([str(state) for state in NEED_FILES]))
             for (doc,) in connection.execution_options(stream_results=True, yield_per=500).execute(wanted):
                 count += put_back(Job.model_validate_json(doc), files)
     finally:

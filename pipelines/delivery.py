@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contracts.disk import barred, make_folder, sync_folder
-from contracts.states import MAX_ATTEMPTS
 
 
 class Undeliverable(Exception):
@@ -37,10 +36,10 @@ def scratch(folder: Path, job: str, attempt: int) -> Iterator[Path]:
 
     It is removed in the end, unless outputs were delivered from it: as second names of the same files it then
     proves whose they are, until whoever reports the job calls ``discard``. Should that never happen, the
-    next run of the job takes its undelivered outputs back first.
+    next run of the job takes its undelivered outputs back first. What a later run has delivered it leaves alone.
     """
     place = scratch_of(folder, job, attempt)
-    for run in range(max(MAX_ATTEMPTS, attempt) + 1):
+    for run in range(attempt + 1):
         abandon(folder, job, run)
     make_folder(folder)
     place.mkdir(exist_ok=True)

@@ -69,6 +69,8 @@ class RunRequest:
     """Which run of the job this is."""
     sha256: str = ""
     """What the image must be, in hexadecimal; empty: anything."""
+    model: Path | None = None
+    """Folder of the model to be used; None: the plug-in's own."""
     memory_bytes: int | None = None
     """Address space of the process during this run at most; None: what the worker has always."""
 
@@ -109,7 +111,7 @@ def execute(request: RunRequest) -> Outcome:
             return Outcome(Status.DAMAGED, reason=damage)
         plugin = pipeline(request.plugin)
         with scratch(request.folder, request.job, request.attempt) as folder:
-            work = Work(request.image, folder, request.parameters, request.attributes)
+            work = Work(request.image, folder, request.parameters, request.attributes, request.model)
             started = time.perf_counter()
             result = plugin.run(work)
             seconds = time.perf_counter() - started

@@ -6,7 +6,7 @@ A plug-in sees no bus, no HTTP and no job: it gets a file and an empty folder, a
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 ENTRY_POINTS = "cytobus.pipelines"
 """The entry-point group in which a package names its pipelines: ``only-file = "my_package:MyPipeline"``."""
@@ -48,6 +48,8 @@ class Work:
     """Settings of the task, as text (the wire carries nothing else); see ``setting``."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """What is known of the file: plate, well, field, channel, laboratory, operator …"""
+    model: Path | None = None
+    """Folder of the model that is chosen for this pipeline, verified; None: the one that it comes with."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,27 @@ class Pipeline(Protocol):
     def run(self, work: Work) -> Result:
         """Process one file. ``BadInput`` ends the job, ``Later`` puts it off; any other exception is tried again a few
         times."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The model that a pipeline comes with: ``sha256`` of its ``metadata.json``, and what people should know of it."""
+
+    version: str
+    sha256: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class WithModel(Pipeline, Protocol):
+    """A pipeline that can also be given other models than its own (``Work.model``)."""
+
+    def model_card(self) -> ModelCard: ...
+
+    def try_model(self, folder: Path) -> float:
+        """Look at an uploaded model and run it once; seconds of one inference. Raises ``BadInput`` with what is wrong.
+        Nothing in the folder is to be run as a program."""
         ...
 
 

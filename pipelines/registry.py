@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
-from pipelines.plugin import ENTRY_POINTS, Parameter, Pipeline
+from pipelines.plugin import ENTRY_POINTS, Parameter, Pipeline, WithModel
 
 
 class NotInstalled(LookupError):
@@ -22,6 +23,8 @@ class Installed:
     name: str = ""
     description: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What it says besides: ``package`` (its distribution's version) and ``model``, the one it comes with."""
     error: str = ""
     """Why it cannot be used; empty when it can."""
 
@@ -66,9 +69,18 @@ def make(plugin: str) -> Pipeline:
 def _described(point: EntryPoint) -> Installed:
     try:
         made = make(point.value)
+        about = _about(point, made)
     except (Exception, SystemExit) as error:  # a stranger's module may do anything while it is imported
         return Installed(point.name, point.value, error=f"{type(error).__name__}: {error}"[:500])
     if made.topic != point.name:
         wrong = f"calls its topic {made.topic!r}, its entry point {point.name!r}"
         return Installed(point.name, point.value, made.name, error=wrong)
-    return Installed(point.name, point.value, made.name, made.description, made.parameters)
+    return Installed(point.name, point.value, made.name, made.description, made.parameters, about)
+
+
+def _about(point: EntryPoint, made: Pipeline) -> dict[str, Any]:
+    about: dict[str, Any] = {"package": point.dist.version if point.dist is not None else ""}
+    if isinstance(made, WithModel):
+        card = made.model_card()
+        about["model"] = {"version": card.version, "sha256": card.sha256, "about": dict(card.about)}
+    return about

@@ -6,7 +6,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from contracts.room import Room
 from contracts.waiting import check_room
 from pipelines.delivery import discard, scratch_of
+from pipelines.models import Models, ModelSource
 from pipelines.registry import Installed
 from pipelines.reports import BY, fact_of
 from pipelines.workers import Closed, Limits, Outcome, RunRequest, Status, Workers
@@ -62,14 +63,19 @@ class Runner:
         drain_seconds: float = 10.0,
         room: Room | None = None,
         files: Path | None = None,
+        models: ModelSource | None = None,
+        model_cache: Path = Path("models"),
     ) -> None:
         """``worker`` names this runner and no other; ``size`` jobs run at once; times in seconds. ``limits`` hold for
         every pipeline but those that have ``own_limits``, by topic. ``room`` for outputs: without it nothing is
         claimed. ``files`` is the folder in which images are read and results written, whatever a job says; None:
-        anywhere."""
+        anywhere. ``models``: where others than the pipelines' own are chosen and fetched; None: there are no others.
+        ``model_cache``: a folder of this runner's own for them."""
         self._room, self._files = room, files
         self._jobs, self._registrar, self._workers, self._bus, self._clock = jobs, registrar, workers, bus, clock
         self._plugins = {topic: plugin for topic, plugin in plugins.items() if not plugin.error}
+        wanted = {topic: plugin.plugin for topic, plugin in self._plugins.items()}
+        self._models = Models(models, wanted, model_cache, workers.run) if models is not None else None
         self._worker, self._lease, self._drain = worker, lease_seconds, drain_seconds
         self._late = False
         self._limits, self._own_limits = limits, own_limits or {}
@@ -79,7 +85,7 @@ class Runner:
         """Runs in hand of jobs that a run has put off before. They never take all processes: should they hang until
         their time is over once more, others go on meanwhile."""
         self._desk = Desk("pipelines", self._claim, self._work_on, _name_of, slots=2 * size, every=1.0, exclusive=True)
-        self.desks = (self._desk, *([room] if room else ()))
+        self.desks = (self._desk, *([room] if room else ()), *([self._models] if self._models else ()))
         self._seconds = meters.histogram(
             "cytobus_pipeline_seconds", "Time of pipelines, by what came of it (s)", ["pipeline", "outcome"]
         )
@@ -104,7 +110,7 @@ class Runner:
         try:
             async with self._bus.subscribe(f"runner-{self._worker}", wakes):
                 await self._give_back()
-                async with self._desk.running():
+                async with self._models.running() if self._models else nullcontext(), self._desk.running():
                     try:
                         yield
                     finally:  # also when the process is told to stop, which cancels
@@ -153,6 +159,7 @@ class Runner:
                     name: {"kind": p.kind.__name__, "default": p.default, "description": p.description}
                     for name, p in plugin.parameters.items()
                 },
+                "about": dict(plugin.about),
             }
             for topic, plugin in self._plugins.items()
         ]
@@ -163,9 +170,20 @@ class Runner:
     async def _claim(self, free: int) -> Sequence[Job]:
         await check_room(self._room, self._jobs, JobQuery(states=(State.RUNNING,)), BY)
         again = None if self._most_again is None else max(0, self._most_again - len(self._again))
-        jobs = await self._jobs.claim(self._worker, tuple(self._plugins), free, self._lease, again)
+        topics = tuple(topic for topic in self._plugins if self.takes(topic))
+        if not topics:
+            return []
+        jobs = await self._jobs.claim(self._worker, topics, free, self._lease, again)
         self._again |= {_run_of(job) for job in jobs if job.not_before}
         return jobs
+
+    def takes(self, topic: str) -> bool:
+        """Whether jobs of a pipeline are taken now."""
+        return self._models is None or bool(self._models.usable((topic,)))
+
+    def model_of(self, topic: str) -> Path | None:
+        """The folder of the model that the next job of a pipeline is to use; None: its own."""
+        return self._models.folder(topic) if self._models is not None else None
 
     async def _work_on(self, job: Job) -> None:
         try:
@@ -222,6 +240,7 @@ class Runner:
             memory_bytes=limits.memory_bytes,
             attempt=job.attempts,
             sha256=job.input_file.sha256,
+            model=self.model_of(details.pipeline_id),
         )
 
     async def _keep_lease(self, job: Job, run: "asyncio.Task[Outcome]") -> None:

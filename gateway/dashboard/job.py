@@ -1,12 +1,11 @@
 """The page of one job, and its stream of changes."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts.errors import AppError
@@ -14,6 +13,7 @@ from contracts.models import Job
 from gateway.dashboard.asking import asked, person_of
 from gateway.dashboard.following import Following
 from gateway.dashboard.rendering import Person, describe_parameters, page
+from gateway.dashboard.streaming import streamed
 from gateway.dashboard.upstream import Upstream
 from gateway.dashboard.views import job as views
 from gateway.dashboard.views import measurements
@@ -21,8 +21,6 @@ from gateway.dashboard.views.jobs import TONES, result_line
 
 READ = 2_000_000
 """Bytes of a table that are read for its page."""
-STREAM = 60.0
-"""Seconds that a stream lasts: its browser comes again, and is asked again who it is."""
 
 
 class JobPages:
@@ -42,7 +40,9 @@ class JobPages:
 
     async def show(self, request: Request, person: Person) -> Response:
         shown = await self.shown(request, request.path_params["job_id"])
-        return page(request, "job.html", person, at="jobs", **shown)
+        tasks = await self._upstream.get(request, "task-launcher", "/api/v1/task") or []
+        others = views.others(shown["job"], tasks)
+        return page(request, "job.html", person, at="jobs", others=others, **shown)
 
     async def shown(self, request: Request, job_id: str) -> dict[str, Any]:
         """All that templates need to show a job with its images and measurements."""
@@ -64,7 +64,11 @@ class JobPages:
             "table": table,
             "histogram": histogram,
             "most_rows": measurements.SHOWN,
+            "history": history,
             "steps": views.steps(history),
+            "took": views.took(history),
+            "remedy": views.remedy(job),
+            "earlier": [views.ended(one) for one in reversed(job.earlier)],
             "actions": views.actions(job),
             "reviewable": views.may_be_reviewed(job),
         }
@@ -95,25 +99,12 @@ class JobPages:
 
     async def on_live(self, request: Request) -> Response:
         await person_of(self._upstream, request)
-        return StreamingResponse(
-            self._news(request.path_params["job_id"]),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        job_id = request.path_params["job_id"]
 
-    async def _news(self, job_id: str) -> AsyncIterator[str]:
-        until = asyncio.get_running_loop().time() + STREAM
-        away = False
-        with self._following.listening() as listener:
-            yield "retry: 1000\n\n"
-            while not self._following.closed and asyncio.get_running_loop().time() < until:
-                jobs, gone, reread = listener.take()
-                if self._following.away and not away:
-                    yield 'data: {"away": "…"}\n\n'
-                elif reread or away or job_id in gone or any(job.id == job_id for job in jobs):
-                    yield 'data: {"changed": true}\n\n'
-                away = bool(self._following.away)
-                await listener.wait(5.0)
+        def concerns(jobs: Sequence[Job], gone: Set[str]) -> bool:
+            return job_id in gone or any(job.id == job_id for job in jobs)
+
+        return streamed(self._following, concerns)
 
 
 def chosen_histogram(table: measurements.Measurements, params: Mapping[str, str]) -> measurements.Histogram | None:

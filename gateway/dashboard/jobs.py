@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import TypeAdapter
 from starlette.requests import Request
@@ -21,6 +22,7 @@ from gateway.dashboard.following import Following, Listener
 from gateway.dashboard.rendering import Person, language_of, page, part
 from gateway.dashboard.upstream import Upstream
 from gateway.dashboard.views import jobs as views
+from gateway.dashboard.views.paging import heads, paging, token
 from gateway.dashboard.window import Window
 
 JOBS, TASKS = TypeAdapter(list[Job]), TypeAdapter(list[Task])
@@ -30,6 +32,8 @@ REREAD = 10.0
 """Seconds after which a page's rows are read anew, whatever the feed has said."""
 ADMIT = 5.0
 """Seconds after which it is asked again whether whoever looks still may."""
+STALE = 1.0
+"""Seconds between two readings of rows whose order only the repository knows."""
 DRAWN = 2000
 """Rows that are kept drawn: pages that are open together show mostly the same."""
 
@@ -55,6 +59,7 @@ class JobsPages:
         params, language = dict(request.query_params), language_of(request)
         query = views.asked(params, time.time_ns())
         jobs, following = await self._page(request, query)
+        filters = {name: params[name] for name in views.FILTERS if params.get(name)}
         tasks = await self._tasks(request)
         counts = await self._upstream.get(request, "job-repository", "/api/v1/counts")
         return page(
@@ -63,7 +68,10 @@ class JobsPages:
             person,
             at="jobs",
             rows=self._rows(jobs, language),
-            paging=views.paging(params, following),
+            paging=paging(filters, params, following),
+            heads=heads(filters, *views.order(params)),
+            sizes=sorted(views.ROWS),
+            size=views.rows(params),
             params={name: params.get(name, "") for name in views.FILTERS},
             states=[str(state) for state in State],
             times=list(views.SINCE),
@@ -74,11 +82,12 @@ class JobsPages:
             empty=not sum(counts.values()),
         )
 
-    async def _page(self, request: Request, query: JobQuery) -> tuple[list[Job], int | None]:
+    async def _page(self, request: Request, query: JobQuery) -> tuple[list[Job], str]:
+        """Jobs, and where the next page begins; empty on the last."""
         response = await self._upstream.response(request, "job-repository", "/api/v1/job", **params_of(query))
-        link = response.links.get("next", {}).get("url", "")
-        _, _, after = link.partition("after=")
-        return JOBS.validate_json(response.content), int(after.partition("&")[0]) if after else None
+        link = parse_qs(urlsplit(response.links.get("next", {}).get("url", "")).query)
+        following = token(link["after"][0], link.get("mark", [""])[0]) if "after" in link else ""
+        return JOBS.validate_json(response.content), following
 
     async def _tasks(self, request: Request) -> list[Task]:
         response = await self._upstream.response(request, "task-launcher", "/api/v1/task")
@@ -130,6 +139,8 @@ class JobsPages:
                     told, reread_at = {"away": str(error)}, 0.0
                 else:
                     reread_at = now + REREAD if now >= reread_at or "all" in told else reread_at
+                    if window.stale:
+                        reread_at, window.stale = min(reread_at, now + STALE), False
                 text = json.dumps(told, ensure_ascii=False)
                 if text != said:
                     said = text

@@ -14,9 +14,12 @@ GONE: Mapping[int, Answer] = {
 FILTERS = (
     *(
         Parameter(name, words())
-        for name in ("name", "state", "hostname", "task", "pipeline", "since", "order", "trail")
+        for name in ("name", "state", "hostname", "task", "pipeline", "since", "order", "trail", "zone", "rows")
     ),
-    Parameter("after", _number(), "The last page's cursor."),
+    Parameter("sort", {"enum": ["registered", "changed", "name"]}),
+    Parameter("from", words(), "A date and time; as the zone has it, if it says none."),
+    Parameter("to", words(), "A date and time; as the zone has it, if it says none."),
+    Parameter("after", words(), "The last page's cursor."),
 )
 
 
@@ -40,12 +43,17 @@ def operations() -> Operations:
                 Parameter("after", _number(), "The last page's cursor."),
             ),
         ),
+        "GET /submit": _page("Submit files", (Parameter("after", _number(), "The last page's cursor."),)),
+        "GET /batches/{batch}": _page(
+            "A batch",
+            (Parameter("state", words()), Parameter("after", _number(), "The last page's cursor.")),
+        ),
         "GET /tasks": _page("Tasks"),
         "GET /tasks/new": _page("Make a task"),
         "GET /tasks/{task_id}": _page("Change a task"),
         "GET /pipelines": _page("Pipelines"),
         "GET /instruments": _page("Instruments"),
-        "GET /system": _page("How the gateway is"),
+        "GET /system": _page("How the gateway is", (Parameter("hours", words(), "Of the charts: 1 or 24."),)),
         "GET /sign-in": Operation(
             "Sign in", {200: Answer("A page.", Content(words(), HTML))}, (Parameter("next", words()),), callers=ANYBODY
         ),

@@ -17,6 +17,7 @@ from gateway.dashboard import words
 TEMPLATES = Path(__file__).parent / "templates"
 NAVIGATION = (
     ("/", "jobs"),
+    ("/submit", "submit"),
     ("/review", "review"),
     ("/tasks", "tasks"),
     ("/pipelines", "pipelines"),

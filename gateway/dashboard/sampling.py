@@ -1,4 +1,4 @@
-"""Keeps the last hour's figures of the gateway, for the charts of the system's page."""
+"""Keeps the last day's figures of the gateway, for the charts of the system's page."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from gateway.dashboard.views.system import Sample, sample
 
 EVERY = 10.0
 """Seconds between two samples."""
-KEPT = 360
-"""Samples: an hour."""
+KEPT = 8640
+"""Samples: a day."""
 
 
 class Sampling:

@@ -1,6 +1,6 @@
 """The dashboard: pages, what they are made of, and the way from them to the public API."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from starlette.staticfiles import StaticFiles
 from contracts import web
 from contracts.openapi import Operations
 from gateway.dashboard.following import Following
+from gateway.dashboard.instruments import InstrumentPages
 from gateway.dashboard.job import JobPages
 from gateway.dashboard.jobs import JobsPages
+from gateway.dashboard.pipelines import PipelinePages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
 from gateway.dashboard.review import ReviewPages
 from gateway.dashboard.sampling import Sampling
+from gateway.dashboard.submit import SubmitPages
 from gateway.dashboard.system import SystemPages
 from gateway.dashboard.tasks import TaskPages
 from gateway.dashboard.upstream import Clients, Upstream
@@ -32,18 +35,23 @@ class Dashboard:
 
     name = "dashboard"
 
-    def __init__(self, clients: Clients, own: httpx.AsyncClient) -> None:
-        """``clients``: by service, without words of their own; ``own``: the job repository's under our own name."""
-        self._upstream, self._following = Upstream(clients), Following(own)
+    def __init__(self, clients: Clients, own: httpx.AsyncClient, word: Callable[[], str] = lambda: "") -> None:
+        """``clients``: by service, without words of their own; ``own``: the job repository's under our own name;
+        ``word``: that name, proved."""
+        self._upstream, self._following = Upstream(clients, word), Following(own)
         self._sampling = Sampling(own)
         upstream, following = self._upstream, self._following
         jobs, job = JobsPages(upstream, following), JobPages(upstream, following)
-        self._streams = [*jobs.streams(), *job.streams()]
+        review = ReviewPages(upstream, job, following)
+        self._streams = [*jobs.streams(), *job.streams(), *review.streams()]
         self._pages = (
             jobs,
             job,
-            ReviewPages(upstream, job),
+            review,
+            SubmitPages(upstream),
             TaskPages(upstream),
+            PipelinePages(upstream),
+            InstrumentPages(upstream),
             SystemPages(upstream, self._sampling),
         )
 

@@ -1,6 +1,6 @@
-"""The pages of pipelines, instruments and the system as a whole."""
+"""The page of the system as a whole."""
 
-import time
+import contextlib
 from typing import Any
 
 from starlette.requests import Request
@@ -14,52 +14,46 @@ from gateway.dashboard.sampling import Sampling
 from gateway.dashboard.upstream import SERVICES, Upstream
 from gateway.dashboard.views import system as views
 
-RECENT = "200"
-"""Jobs by whose instruments those are known that were never enrolled."""
 TROUBLED = {"state": "failed,quarantined", "limit": "10"}
 
 
 class SystemPages:
-    """``/pipelines``, ``/instruments`` and ``/system``."""
+    """``/system``."""
 
     def __init__(self, upstream: Upstream, sampling: Sampling) -> None:
         self._upstream, self._sampling = upstream, sampling
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/pipelines", asked(self._upstream, self.show_pipelines), methods=["GET"]),
-            Route("/instruments", asked(self._upstream, self.show_instruments), methods=["GET"]),
             Route("/system", asked(self._upstream, self.show_system), methods=["GET"]),
         ]
-
-    async def show_pipelines(self, request: Request, person: Person) -> Response:
-        listed = await self._upstream.get(request, "task-launcher", "/api/v1/pipelines")
-        pipelines = views.with_life(listed, time.time_ns())
-        return page(request, "pipelines.html", person, at="pipelines", pipelines=pipelines)
-
-    async def show_instruments(self, request: Request, person: Person) -> Response:
-        edges = []
-        if person.may_administer:
-            edges = await self._upstream.get(request, "job-repository", "/api/v1/edges")
-        jobs = await self._upstream.get(request, "job-repository", "/api/v1/job", limit=RECENT)
-        found = views.instruments(edges, jobs)
-        return page(request, "instruments.html", person, at="instruments", instruments=found, guarded=bool(person.name))
 
     async def show_system(self, request: Request, person: Person) -> Response:
         counts = await self._upstream.get(request, "job-repository", "/api/v1/counts")
         troubled = await self._upstream.get(request, "job-repository", "/api/v1/job", **TROUBLED)
         samples = list(self._sampling.samples)
+        hours = 24 if request.query_params.get("hours") == "24" else 1
         return page(
             request,
             "system.html",
             person,
             at="system",
             counts=counts,
-            charts=views.charts(samples),
+            charts=views.charts(samples, hours),
+            hours=hours,
             oldest=samples[-1].oldest if samples else 0.0,
             services=[await self._health(request, name) for name in SERVICES],
+            figures=await self._figures(request),
             troubled=troubled,
         )
+
+    async def _figures(self, request: Request) -> views.Figures:
+        """Of the services that answer; the others are seen to be away above."""
+        texts: dict[str, str] = {}
+        for name in SERVICES:
+            with contextlib.suppress(AppError):
+                texts[name] = (await self._upstream.response(request, name, "/metrics")).text
+        return views.figures(texts)
 
     async def _health(self, request: Request, service: str) -> dict[str, Any]:
         try:

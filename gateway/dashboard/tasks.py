@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.dashboard import words
 from gateway.dashboard.asking import asked
-from gateway.dashboard.rendering import Person, page
+from gateway.dashboard.rendering import Person, language_of, page
 from gateway.dashboard.upstream import Upstream
 from gateway.dashboard.views import tasks as views
 
@@ -28,8 +29,9 @@ class TaskPages:
 
     async def show_all(self, request: Request, person: Person) -> Response:
         tasks = await self._upstream.get(request, "task-launcher", "/api/v1/task") or []
+        say = words.speaker(language_of(request))
         alive = {one["subscriptionTopic"] for one in await self._pipelines(request)}
-        return page(request, "tasks.html", person, at="tasks", tasks=[views.line(one, alive) for one in tasks])
+        return page(request, "tasks.html", person, at="tasks", tasks=[views.line(one, alive, say) for one in tasks])
 
     async def show_new(self, request: Request, person: Person) -> Response:
         return await self._form(request, person, views.EMPTY)
@@ -47,6 +49,8 @@ class TaskPages:
             at="tasks",
             task=task,
             pipelines=[views.pipeline(one, task) for one in pipelines],
+            builder_words=views.builder_words,
+            attributes=views.ATTRIBUTES,
             known=any(one["subscriptionTopic"] == task["PipelineId"] for one in pipelines),
         )
 

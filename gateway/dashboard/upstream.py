@@ -1,6 +1,6 @@
 """The public API as a page of ours asks it: with the words of whoever looks at the page, and no others."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -12,17 +12,18 @@ from starlette.types import Receive, Scope, Send
 from contracts import web
 from contracts.client import call
 from contracts.errors import AppError, Away
-from contracts.guard import CHECK, COOKIE, session_in
+from contracts.guard import BY, CHECK, COOKIE, FOR, address_of, session_in
 
 SERVICES = ("job-repository", "task-launcher", "file-sender-gateway", "file-receiver-gateway")
 """Those that pages may ask through us."""
 PASSED_ON = frozenset(
     f"""authorization {CHECK} accept content-type content-length content-digest want-content-digest
-    range if-none-match if-range upload-offset upload-length""".split()
+    range if-none-match if-range tus-resumable upload-offset upload-length upload-metadata upload-checksum""".split()
 )
 ABOUT_CONTENT = ("type", "length", "range", "disposition", "digest")
 PASSED_BACK = frozenset(
     [f"content-{what}" for what in ABOUT_CONTENT]
+    + ["tus-resumable", "upload-offset", "upload-length", "upload-expires"]
     + ["repr-digest", "accept-ranges", "cache-control", "etag", "last-modified", "link", "location", "retry-after"]
 )
 HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
@@ -32,10 +33,11 @@ Clients = Mapping[str, httpx.AsyncClient]
 
 
 class Upstream:
-    """Asks services for whoever asks us. ``clients``: by service, without any word of their own."""
+    """Asks services for whoever asks us. ``clients``: by service, without any word of their own; ``word`` is our own,
+    by which they believe us from where it comes."""
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
+    def __init__(self, clients: Clients, word: Callable[[], str] = lambda: "") -> None:
+        self._clients, self._word = clients, word
 
     async def get(self, request: Request, service: str, path: str, **params: str) -> Any:
         """What the service answers, as JSON; None for nothing. Raises one of ``contracts.errors``."""
@@ -45,11 +47,11 @@ class Upstream:
     async def response(self, request: Request, service: str, path: str, **params: str) -> httpx.Response:
         """The service's answer. Raises one of ``contracts.errors``."""
         client = self._clients[service]
-        return await call(client, "GET", path, params=params, headers=credentials(request))
+        return await call(client, "GET", path, params=params, headers=self._said(request))
 
     async def start(self, request: Request, service: str, path: str, limit: int) -> bytes:
         """The first bytes of a file of the service, ``limit`` at most."""
-        wanted = credentials(request) | {"Range": f"bytes=0-{limit - 1}"}
+        wanted = self._said(request) | {"Range": f"bytes=0-{limit - 1}"}
         return (await call(self._clients[service], "GET", path, headers=wanted)).content[:limit]
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +69,7 @@ class Upstream:
         if service not in SERVICES or not path.startswith("/api/v1/") or "/." in path:
             return web.error("404 page not found", 404)
         client = self._clients[service]
-        headers = credentials(request)
+        headers = self._said(request)
         headers |= {name: request.headers[name] for name in PASSED_ON if _is_sendable(request.headers.get(name, ""))}
         # The address is put together anew: what stands for itself in the path must not end it.
         url = httpx.URL(client.base_url.join(quote(path, safe="/~")), query=_query(request))
@@ -84,6 +86,11 @@ class Upstream:
         for cookie in answer.headers.get_list("set-cookie"):
             response.raw_headers.append((b"set-cookie", cookie.encode("latin-1")))
         return response
+
+    def _said(self, request: Request) -> dict[str, str]:
+        """Who asks, and from where."""
+        headers, word, address = credentials(request), self._word(), address_of(request)
+        return headers | {FOR: address, BY: word} if word and address else headers
 
 
 def credentials(request: Request) -> dict[str, str]:

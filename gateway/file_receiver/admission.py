@@ -24,12 +24,12 @@ class Admission:
         self._most_waiting, self._counts = most_waiting, counts
         self._known, self._read_at = 0, -FRESH
 
-    async def begin(self, length: int, promised: int = 0) -> None:
-        """``promised`` bytes are still to come of other files.
+    async def begin(self, length: int, promised: int = 0, *, packed: bool = False) -> None:
+        """``promised`` bytes are still to come of other files. ``packed``: it is an archive, and no image itself.
 
         Raises ``TooLong`` for what is never taken, ``Full`` or ``Unavailable`` for what may come later.
         """
-        check_size(length, self.most_bytes)
+        check_size(length, 0 if packed else self.most_bytes)
         if self.room is not None:
             await asyncio.to_thread(self.room.check, length, promised=promised)
         if self._most_waiting and self._counts is not None:

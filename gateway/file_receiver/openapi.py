@@ -48,7 +48,8 @@ CHECKSUM = Parameter(
 )
 
 
-def _says(answer: Answer, *more: Schema) -> Answer:
+def says(answer: Answer, *more: Schema) -> Answer:
+    """The answer with the protocol's own headers, and more."""
     headers = {key: value for some in (answer.headers, SPEAKS, *more) for key, value in some.items()}
     return Answer(answer.meaning, answer.content, headers)
 
@@ -93,7 +94,7 @@ def _uploads() -> Operations:
         "OPTIONS /api/v1/files": _options(),
         "POST /api/v1/files": Operation(
             "Create an upload, perhaps with its first bytes",
-            {201: _says(empty("Created, or known; whole, if the offset says so."), LOCATION, OFFSET, PROGRESS), **NO},
+            {201: says(empty("Created, or known; whole, if the offset says so."), LOCATION, OFFSET, PROGRESS), **NO},
             (SPEAKING, length, metadata, CHECKSUM),
             Content({}, transfer.MEDIA_TYPE, "The first bytes; may be empty."),
         ),
@@ -101,7 +102,7 @@ def _uploads() -> Operations:
 
 
 def _options() -> Operation:
-    return Operation("What of tus is spoken", {204: _says(empty("This."), OFFERS)}, callers=ANYBODY)
+    return Operation("What of tus is spoken", {204: says(empty("This."), OFFERS)}, callers=ANYBODY)
 
 
 def _upload() -> Operations:
@@ -109,16 +110,16 @@ def _upload() -> Operations:
     override = Parameter("X-HTTP-Method-Override", {"enum": ["HEAD", "PATCH", "DELETE"]}, place="header", required=True)
     offset = Parameter("Upload-Offset", BYTES, place="header", required=True)
     body = Content({}, transfer.MEDIA_TYPE, "Bytes from the offset on.")
-    gone, written = empty("Gone."), _says(empty("The new offset. Whole, it was verified and reported."), PROGRESS)
-    told = {200: _says(empty("How far it is."), PROGRESS), **NO}
+    gone, written = empty("Gone."), says(empty("The new offset. Whole, it was verified and reported."), PROGRESS)
+    told = {200: says(empty("How far it is."), PROGRESS), **NO}
     return {
         f"OPTIONS {path}": _options(),
         f"HEAD {path}": Operation("How far an upload is", told, (SPEAKING,)),
         f"PATCH {path}": Operation("Go on with an upload", {204: written, **NO}, (SPEAKING, offset, CHECKSUM), body),
-        f"DELETE {path}": Operation("Give an upload up", {204: _says(gone), **NO}, (SPEAKING,)),
+        f"DELETE {path}": Operation("Give an upload up", {204: says(gone), **NO}, (SPEAKING,)),
         f"POST {path}": Operation(
             "One of these, where only POST passes",
-            {204: _says(empty("As PATCH and DELETE.")), **told, 405: empty("None of these.")},
+            {204: says(empty("As PATCH and DELETE.")), **told, 405: empty("None of these.")},
             (SPEAKING, override, Parameter("Upload-Offset", BYTES, place="header"), CHECKSUM),
             body,
         ),

@@ -62,7 +62,7 @@ def check_size(size: int, most: int) -> None:
 def folder_in(text: str) -> str:
     """A sub-folder as the sender names it, levels joined by ``/``, '' for none. Raises ``BadRequest``."""
     levels = [unicode_name(level) for level in text.split("/")] if text else []
-    if levels and levels[0].casefold() == PARTS:
+    if PARTS in (level.casefold() for level in levels):
         raise BadRequest(f"the folder {PARTS} is not for files")
     return "/".join(levels)
 

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, transfer, web
 from contracts.condition import Condition
+from contracts.desk import Desk
 from contracts.disk import bare_name
 from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailable, error_of
 from contracts.events import InputDelivered
@@ -33,6 +34,7 @@ from gateway.file_receiver.plain import PlainCalls
 from gateway.file_receiver.store import Part, Store, Upload
 from gateway.file_receiver.uploads import Uploads, let_go
 from gateway.file_receiver.writing import Appending, Arriving
+from gateway.submission.service import Submissions
 
 log = logging.getLogger(__name__)
 FILES = "/api/v1/files"
@@ -56,8 +58,11 @@ class FileReceiver:
         days: float = 7,
         patience: float = 30,
         admission: Admission | None = None,
+        beside: Submissions | None = None,
     ) -> None:
-        """``days`` after its last byte an unfinished upload is removed; ``patience`` is for a silent sender (s)."""
+        """``days`` after its last byte an unfinished upload is removed; ``patience`` is for a silent sender (s).
+        ``beside``: people's files are received here too."""
+        self._beside = beside
         self._admission = admission or Admission()
         self._jobs, self._store, self._hostname = jobs, Store(folder), hostname
         self._days, self._patience = days, patience
@@ -68,7 +73,10 @@ class FileReceiver:
         self._reporting = Condition("reports to the job repository")
         room = self._admission.room
         self.meters: tuple[meters.Collector, ...] = (self._bytes, self._files, *([room] if room else ()))
-        self.desks: tuple[Condition | Room, ...] = (self._reporting, *([room] if room else ()))
+        self.desks: tuple[Condition | Room | Desk[str], ...] = (
+            *(self._reporting, *([room] if room else ())),
+            *(beside.desks if beside else ()),
+        )
 
     def routes(self) -> list[BaseRoute]:
         """The upload resources, and the contract's three calls."""
@@ -77,13 +85,14 @@ class FileReceiver:
             Route(FILES, self._answer, methods=["OPTIONS", "POST"]),
             Route(FILES + "/{upload}", self._answer, methods=["OPTIONS", "HEAD", "PATCH", "DELETE", "POST"]),
             *plain.routes(),
+            *(self._beside.routes() if self._beside else ()),
         ]
 
     def operations(self) -> Operations:
         """The routes, described."""
         from gateway.file_receiver.openapi import operations
 
-        return operations()
+        return {**operations(), **(self._beside.operations() if self._beside else {})}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,7 +101,8 @@ class FileReceiver:
         stop = asyncio.Event()
         sweeping = asyncio.create_task(self._sweep(stop), name=f"{self.name} expiry")
         try:
-            yield
+            async with self._beside.running() if self._beside else contextlib.nullcontext():
+                yield
         finally:
             stop.set()
             await sweeping

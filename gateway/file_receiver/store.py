@@ -80,6 +80,9 @@ class Part:
 class Store:
     """Parts lie in ``<folder>/.uploads/<id>``; beside each, its note: what it is, and how far it is good."""
 
+    kind: type[Upload] = Upload
+    """What is noted of an upload."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.parts = folder / PARTS
@@ -97,7 +100,7 @@ class Store:
         with usable(self.parts):
             path = self.parts / upload_id
             size = path.stat().st_size if path.exists() else -1
-            note = _read_note(path)
+            note = self._read_note(path)
             if note is not None:
                 return Part(note[0], path, max(0, min(note[1], size)), noted=True)
             if upload is None:
@@ -110,6 +113,13 @@ class Store:
             if upload.length == 0:
                 path.touch()
             return Part(upload, path)
+
+    def _read_note(self, path: Path) -> tuple[Upload, int] | None:
+        try:
+            line, offset, _ = _note(path).read_bytes().split(b"\n")
+            return self.kind(**json.loads(line)), int(offset)
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
 
     def note(self, part: Part) -> None:
         """From now on the part survives its request."""
@@ -204,11 +214,3 @@ class Store:
 
 def _note(path: Path) -> Path:
     return path.with_suffix(".note")
-
-
-def _read_note(path: Path) -> tuple[Upload, int] | None:
-    try:
-        line, offset, _ = _note(path).read_bytes().split(b"\n")
-        return Upload(**json.loads(line)), int(offset)
-    except (FileNotFoundError, ValueError, TypeError):
-        return None

@@ -20,10 +20,12 @@ from contracts.openapi import (
     filled,
     json,
     number,
+    read,
     read_loosely,
     words,
 )
 from gateway.file_sender.pictures import MOST
+from gateway.file_sender.rejects import Judged
 
 NO_JOB: Mapping[int, Answer] = {404: error("There is no such job, or not all of its files.")}
 DIGEST = {"description": "RFC 9530.", "schema": words("^sha-256=:.*:$")}
@@ -77,6 +79,7 @@ def operations() -> Operations:
         ),
         **_rejects(),
         **_pictures(),
+        "GET /api/v1/bundle": _bundle(),
         "POST /api/v1/archive/sweep": Operation(
             "Remove now what is no longer to be kept",
             {200: json("What was removed, or would be.", {"type": "object"}), **AWAY},
@@ -84,6 +87,26 @@ def operations() -> Operations:
         ),
         "POST /api/v1/retry": Operation("Look for all work now", {200: empty("Heard.")}),
     }
+
+
+def _bundle() -> Operation:
+    meaning = "A zip, made as it is sent; it ends early where it cannot be made. SHA256SUMS in it tells what is right."
+    saved: Schema = {"Content-Disposition": {"required": True, "schema": words("^attachment; ")}}
+    return Operation(
+        "Outputs of a job or of a batch as one zip",
+        {
+            200: Answer(meaning, Content({}, "application/zip"), saved),
+            409: error("The job has no outputs."),
+            **NO_JOB,
+            **UNREADABLE,
+            **AWAY,
+        },
+        (
+            Parameter("job", words(), "Its id; this, or batch."),
+            Parameter("batch", words(), "Its id."),
+            Parameter("input", {"type": "boolean", "default": False}, "The images that were processed, too."),
+        ),
+    )
 
 
 def _pictures() -> Operations:
@@ -132,7 +155,23 @@ def _pictures() -> Operations:
 
 def _rejects() -> Operations:
     outside = error("The input lies where nothing may be sent from.")
+    trouble: Schema = {"type": "object", "properties": {"Id": words(), "Error": words()}, "required": ["Id", "Error"]}
+    told: Schema = {
+        "type": "object",
+        "properties": {"Done": number(), "Troubles": {"type": "array", "items": trouble}},
+        "required": ["Done", "Troubles"],
+    }
+    missing = error("The input is not in the archive.")
     return {
+        "POST /api/v1/rejects/{job_id}": Operation(
+            "Have the rejects agree with what reviewers say of a job",
+            {200: empty("They do."), 400: outside, 500: missing, **NO_JOB, **AWAY, **FULL},
+        ),
+        "POST /api/v1/rejects": Operation(
+            "Have the rejects agree with what reviewers say of these jobs",
+            {200: json("How many do, and why others do not.", told), **UNREADABLE, **AWAY},
+            body=Content(read(Judged)),
+        ),
         "POST /api/v1/reject/{job_id}": Operation(
             "Keep a job's input among the rejects",
             {

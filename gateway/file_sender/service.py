@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import random
-import shutil
-import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from starlette.requests import Request
@@ -15,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import meters, web
 from contracts.desk import Desk, pause_after
-from contracts.disk import bare_name, is_file, make_folder, no_room, place, room_at, sha256_of
+from contracts.disk import is_file, no_room, sha256_of
 from contracts.errors import AppError, BadRequest, Conflict, NotFound, Unavailable
 from contracts.events import Fact, JobWaits, OutputDamaged, OutputsArchived, PreviewsMade, StepFailed, jobs_in
 from contracts.gojson import BadBody, decode
@@ -24,12 +22,13 @@ from contracts.models import Job, OutputFile, Owner, State, Trouble
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from gateway.file_sender.archive import Archived, archived, previews
+from gateway.file_sender.bundles import Bundles
 from gateway.file_sender.painter import Painter
 from gateway.file_sender.pictures import Pictures
 from gateway.file_sender.places import check_kept, place_of
-from gateway.file_sender.rules import reject_folder
+from gateway.file_sender.rejects import Rejects
 from gateway.file_sender.serving import file_response
-from gateway.files import GatewayFiles, archived_path
+from gateway.files import GatewayFiles
 from gateway.retention.rules import Keep
 from gateway.retention.sweep import Retention
 
@@ -64,6 +63,7 @@ class FileSender:
         self._work = (self._archive, self._preview)
         self.desks = (*self._work, self.retention)
         self._painter, self._pictures = Painter(), Pictures(self._job, files)
+        self._rejects = Rejects(self._job, jobs, files)
         self._served = meters.counter("cytobus_served_bytes", "Bytes of results that were asked for")
         self.meters = (self._served, *self.retention.meters)
 
@@ -87,9 +87,9 @@ class FileSender:
             Route("/api/v1/dataToHandle", self.on_data_to_handle, methods=["POST"]),
             Route("/api/v1/transmitFile/{job_id}/{place}", self.on_transmit_file, methods=["GET"]),
             Route("/api/v1/archiveFile/{job_id}", self.on_archive, methods=["POST"]),
-            Route("/api/v1/reject/{job_id}", self.on_reject, methods=["POST"]),
-            Route("/api/v1/reject/{job_id}", self.on_unreject, methods=["DELETE"]),
+            *self._rejects.routes(),
             *self._pictures.routes(),
+            *Bundles(self._jobs, self._files).routes(),
             Route("/api/v1/archive/sweep", self.on_sweep, methods=["POST"]),
             Route("/api/v1/retry", self.on_retry, methods=["POST"]),
         ]
@@ -206,24 +206,6 @@ class FileSender:
             raise AppError(f"job {job.id} is not archived: {job.reason or f'it is {job.state}'}")
         return web.reply()
 
-    async def on_reject(self, request: Request) -> Response:
-        job = await self._job(request)
-        source, target = self._rejected(job)
-        if not target.exists():
-            check_kept(job)
-            if not is_file(source):
-                raise AppError(f"the input of job {job.id} is not in the archive ({source}); nothing was copied")
-            await asyncio.to_thread(_copy, source, target)
-        return web.reply()
-
-    async def on_unreject(self, request: Request) -> Response:
-        job = await self._job(request)
-        _, target = self._rejected(job)
-        if not target.exists():
-            raise AppError(f"failed to delete reject file for JobId: {job.id}")
-        await asyncio.to_thread(_remove, target)
-        return web.reply()
-
     async def on_sweep(self, request: Request) -> Response:
         """Remove now what is no longer to be kept; with ``dry_run=true`` only say what that is."""
         swept = await self.retention.sweep(dry_run=request.query_params.get("dry_run") == "true")
@@ -242,41 +224,6 @@ class FileSender:
             raise NotFound(f"failed to validate job for JobId: {job_id}") from None
         confine(request, job.origin_host, f"job {job_id}")
         return job
-
-    def _rejected(self, job: Job) -> tuple[Path, Path]:
-        """The archived (or, where nothing was archived, the received) input, and its place among the rejects."""
-        file = job.input_file
-        source = archived_path(file, self._files.archive) if file.archive_name else self._files.input_path(file)
-        folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
-        return source, self._files.reject / folder / bare_name(file.name)
-
-
-@contextmanager
-def _usable(place: Path) -> Iterator[None]:
-    try:
-        with room_at(place):
-            yield
-    except OSError as error:
-        raise Unavailable(f"{place.parent} cannot be used: {error.strerror or error}") from error
-
-
-def _copy(source: Path, target: Path) -> None:
-    # The longest names leave no room for more signs.
-    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
-    with _usable(target):
-        make_folder(target.parent)
-        try:
-            shutil.copyfile(source, temporary)
-            place(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _remove(target: Path) -> None:
-    with _usable(target):
-        target.unlink(missing_ok=True)
-        if not any(target.parent.iterdir()):
-            target.parent.rmdir()
 
 
 def _name_of(job: Job) -> str:

@@ -13,6 +13,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from gateway.file_sender.kept import KeptParts
+
 Pixels = NDArray[Any]
 Key = tuple[Path, int]
 """A file and its time of change (ns), by which what was read of it before is known again."""
@@ -21,6 +23,7 @@ MOST = 400_000_000
 OVERVIEW = 2048
 """Longest side of the overview that is kept of a plane in pixels."""
 MOST_CHANNELS = 64
+KEPT = KeptParts()
 
 
 class Plane(Protocol):
@@ -56,13 +59,14 @@ class Whole:
 class Parts:
     """A page of a TIFF whose strips or tiles are decoded one by one, those that are needed."""
 
-    def __init__(self, page: "tifffile.TiffPage", sample: int | None) -> None:
+    def __init__(self, key: Key, page: "tifffile.TiffPage", sample: int | None) -> None:
         """``sample``: one of several that are no colours."""
-        self._page, self._sample = page, sample
+        self._key, self._page, self._sample = key, page, sample
         self.height, self.width = int(page.imagelength), int(page.imagewidth)
         self._tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
         self._wide = int(page.tilewidth if page.is_tiled else page.imagewidth)
-        _check(self._tall * self._wide * int(page.samplesperpixel))
+        self._samples = self._tall * self._wide * int(page.samplesperpixel)
+        _check(self._samples)
         self._apart = int(page.planarconfig) == 2 and int(page.samplesperpixel) > 1
         self._colours = 3 if sample is None and int(page.samplesperpixel) >= 3 else 1
 
@@ -96,6 +100,10 @@ class Parts:
         page = self._page
         if index >= len(page.dataoffsets) or not page.databytecounts[index]:
             return None  # a hole in a sparse file
+        return KEPT.get((*self._key, page.dataoffsets[index]), self._samples, lambda: self._read(index))
+
+    def _read(self, index: int) -> Pixels | None:
+        page = self._page
         handle = page.parent.filehandle
         handle.seek(page.dataoffsets[index])
         raw = handle.read(page.databytecounts[index])
@@ -167,7 +175,7 @@ def _plane(path: Path, file: "tifffile.TiffFile", page: "tifffile.TiffPage", sam
     if page.is_memmappable and page.ndim == 2 and page.size:
         dtype = np.dtype(page.dtype).newbyteorder(file.byteorder)
         return Whole(np.memmap(path, dtype, "r", page.dataoffsets[0], page.shape))
-    return Parts(page, sample)
+    return Parts((path, path.stat().st_mtime_ns), page, sample)
 
 
 def _check(samples: int) -> None:

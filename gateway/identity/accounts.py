@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from contracts.errors import Conflict
 from contracts.identity import Role
-from gateway.database import note
 from gateway.identity.tables import GONE, account, word
+from gateway.tables import note
 
 USERS_LOCK = 0x6379746F627573
 """The key of PostgreSQL's advisory lock for changes of users."""

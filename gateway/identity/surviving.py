@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway import database as db
+from gateway import tables as db
 from gateway.identity.tables import GONE, account, enrolment, word
 
 Row = dict[str, Any]

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from gateway.database import BigId, metadata
+from gateway.tables import BigId, metadata
 
 GONE = "removed user "
 """How the names of notes begin that tell when a user was removed (ns)."""

@@ -13,7 +13,8 @@ from starlette.routing import BaseRoute, Route
 from contracts import web
 from contracts.errors import BadRequest
 from contracts.models import Job
-from gateway import database as db
+from gateway import tables as db
+from gateway.job_repository.marks import known
 from gateway.reader import Reader
 
 LOOK = 0.1
@@ -25,9 +26,8 @@ MOST = 500
 
 
 class Changes:
-    """Jobs in the order in which lines were added to their histories. Followers hear of a change soon, not surely:
-    with several gateways on one database a line may be committed after one that bears a higher number. Whoever must
-    know all reads the jobs themselves now and then."""
+    """Jobs in the order in which lines were added to their histories. A follower hears of every line, also where
+    several gateways add them to one database: none is told before those with lower numbers are there."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -45,12 +45,13 @@ class Changes:
         while last <= after and time.monotonic() < deadline:
             await asyncio.sleep(LOOK)
             last = await self._last()
-        return web.json(await self.since(after), headers=web.NOT_CACHED)
+        return web.json(await self.since(after, last), headers=web.NOT_CACHED)
 
-    async def since(self, after: int) -> dict[str, Any]:
-        """The jobs of all lines after this one, as they are now; ``Gone`` are those that were deleted."""
+    async def since(self, after: int, last: int) -> dict[str, Any]:
+        """The jobs of the lines after this one, up to the last that is known, as they are now; ``Gone`` are those that
+        were deleted."""
         h, j = db.history.c, db.job.c
-        lines = sa.select(h.seq, h.job_id).where(h.seq > after).order_by(h.seq).limit(MOST)
+        lines = sa.select(h.seq, h.job_id).where(h.seq > after, h.seq <= last).order_by(h.seq).limit(MOST)
         rows = await self._reader.run(lambda tx: tx.execute(lines).all(), quick=True)
         wanted = list(dict.fromkeys(str(row.job_id) for row in rows))
         docs: Mapping[str, str] = {}
@@ -63,8 +64,10 @@ class Changes:
         return {"Last": int(rows[-1].seq) if rows else after, "Jobs": jobs, "Gone": gone}
 
     async def _last(self) -> int:
+        """Up to here everything is there. What is asked afterwards sees all of it: each question sees what was
+        committed before it."""
         query = sa.select(sa.func.max(db.history.c.seq))
-        return int(await self._reader.run(lambda tx: tx.execute(query).scalar(), quick=True) or 0)
+        return int(await self._reader.run(lambda tx: known(tx, tx.execute(query).scalar() or 0), quick=True))
 
 
 def _whole(asked: Mapping[str, str], name: str) -> int | None:

@@ -31,20 +31,23 @@ from contracts.openapi import (
 from gateway.asked import Asked
 from gateway.job_repository.changes import LONGEST
 from gateway.job_repository.operations import Many
-from gateway.job_repository.review import Review
+from gateway.job_repository.review import Review, ReviewMany
 from gateway.job_repository.service import Claim, PipelineResult
 
 NO_JOB: Mapping[int, Answer] = {404: error("There is no such job.")}
-TEXTS = ("status", "hostname", "pipeline", "task")
+TEXTS = ("status", "hostname", "pipeline", "task", "batch")
 NARROWING = (
     Parameter("state", {"type": "array", "items": {"enum": [str(state) for state in State]}}, listed=True),
     *(Parameter(name, words()) for name in TEXTS),
     Parameter("name", words(), "A part of the file's name."),
     *(Parameter(name, number(), "ns since the epoch.") for name in ("updated_since", "due_at", "lease_over_at")),
+    Parameter("updated_until", number(), "ns since the epoch; what changed at it is no longer meant."),
     Parameter("verification", {"enum": [0, 1, 2]}, "Only complete jobs: 0 to be reviewed, 1 accepted, 2 rejected."),
     Parameter("wants_preview", {"type": "boolean"}),
-    Parameter("order", {"enum": ["asc", "desc"], "default": "desc"}, "asc: oldest first."),
-    Parameter("after", number(), "The last page's cursor."),
+    Parameter("order", {"enum": ["asc", "desc"], "default": "desc"}, "asc: oldest first, or from A on."),
+    Parameter("sort", {"enum": ["registered", "changed", "name"], "default": "registered"}),
+    Parameter("after", number(), "The last page's cursor; Link says it."),
+    Parameter("mark", words(), "Belongs to after where the listing is sorted otherwise than by registration."),
     Parameter("limit", {**number(1, MOST), "default": MOST}, "Jobs on a page; more are never given."),
 )
 NEXT: Schema = {"Link": {"description": 'Where the next page is: <…>; rel="next" (RFC 8288).', "schema": words()}}
@@ -61,6 +64,15 @@ COUNTS: Schema = {
     "type": "object",
     "propertyNames": {"enum": [str(state) for state in State]},
     "additionalProperties": number(),
+}
+_COUNTS = ("Waiting", "Oldest", "Complete", "Failed")
+BY_PIPELINE: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"Pipeline": words(), **dict.fromkeys(_COUNTS, number())},
+        "required": ["Pipeline", *_COUNTS],
+    },
 }
 CHANGED: Schema = {
     "type": "object",
@@ -139,6 +151,10 @@ def _jobs() -> Operations:
             "All that happened to a job", {200: json("Oldest first; At in ns since the epoch.", HISTORY), **AWAY}
         ),
         "GET /api/v1/counts": Operation("How many jobs are in each state", {200: json("By state.", COUNTS), **AWAY}),
+        "GET /api/v1/counts/pipelines": Operation(
+            "What each pipeline has to do, and has done within an hour",
+            {200: json("Oldest: when the first of the waiting jobs has changed last (ns).", BY_PIPELINE), **AWAY},
+        ),
         "GET /api/v1/changes": Operation(
             "What has changed since",
             {
@@ -157,6 +173,11 @@ def _jobs() -> Operations:
 
 
 def _review() -> Operations:
+    counted: Schema = {
+        "type": "object",
+        "properties": {"Count": number(), "Through": {"type": ["integer", "null"]}},
+        "required": ["Count", "Through"],
+    }
     return {
         "PUT /api/v1/job/{job_id}/review": Operation(
             "Accept a result (1), reject it (2) or set it back (0)",
@@ -169,6 +190,32 @@ def _review() -> Operations:
             },
             body=Content(read(Review), JSON, "Reason is the reviewer's comment; it goes into the history."),
         ),
+        "POST /api/v1/jobs/review": Operation(
+            "Accept or reject many results: by Ids, or all that a filter leaves of those of which Judged is said",
+            {
+                200: json(
+                    "A verdict for each; After to go on from. With DryRun only Count; Through names those counted.",
+                    {"oneOf": [_verdicts(), counted]},
+                ),
+                **UNREADABLE,
+                **AWAY,
+            },
+            body=Content(read(ReviewMany)),
+        ),
+    }
+
+
+def _verdicts() -> Schema:
+    verdict: Schema = {"Id": words(), "Changed": {"type": "boolean"}, "State": words(), "Status": number()}
+    told: Schema = {"type": "object", "properties": {**verdict, "Error": words()}, "required": [*verdict, "Error"]}
+    return {
+        "type": "object",
+        "properties": {
+            "Changed": number(),
+            "Verdicts": {"type": "array", "items": told},
+            "After": {"type": ["integer", "null"]},
+        },
+        "required": ["Changed", "Verdicts", "After"],
     }
 
 
@@ -177,17 +224,6 @@ def _calls_of_operators() -> Operations:
         "retry": "Look at what waits now, and release what was given up",
         "release": "Let jobs that were given up or cancelled go on",
         "cancel": "End jobs on their way",
-    }
-    verdict: Schema = {"Id": words(), "Changed": {"type": "boolean"}, "State": words(), "Status": number()}
-    told: Schema = {"type": "object", "properties": {**verdict, "Error": words()}, "required": [*verdict, "Error"]}
-    many: Schema = {
-        "type": "object",
-        "properties": {
-            "Changed": number(),
-            "Verdicts": {"type": "array", "items": told},
-            "After": {"type": ["integer", "null"]},
-        },
-        "required": ["Changed", "Verdicts", "After"],
     }
     unfit: Mapping[int, Answer] = {409: error("The job is not in a state in which that can be done."), **NO_JOB}
     early: Mapping[int, Answer] = {425: error("Something must end first.", retry=True)}
@@ -200,7 +236,7 @@ def _calls_of_operators() -> Operations:
         )
         found[f"POST /api/v1/jobs/{action}"] = Operation(
             f"{meaning}: by Ids, or by a filter",
-            {200: json("A verdict for each; After to go on from.", many), **UNREADABLE, **AWAY},
+            {200: json("A verdict for each; After to go on from.", _verdicts()), **UNREADABLE, **AWAY},
             body=Content(read(Many)),
         )
     return found

@@ -98,7 +98,7 @@ class OperatorRoutes:
             page = await self._find(asked.query(action))
             ids, following = [job.id for job in page.jobs], page.next
         verdicts = await self._say(action, ids, request, asked.reason)
-        told = [_told(job_id, verdict) for job_id, verdict in zip(ids, verdicts, strict=True)]
+        told = [verdict_told(job_id, verdict) for job_id, verdict in zip(ids, verdicts, strict=True)]
         changed = sum(verdict.changed for verdict in verdicts)
         return web.json({"Changed": changed, "Verdicts": told, "After": following})
 
@@ -107,7 +107,8 @@ class OperatorRoutes:
         return await self._report([ACTIONS[action](job_id=job_id, by=by, reason=reason) for job_id in ids])
 
 
-def _told(job_id: str, verdict: Verdict) -> dict[str, Any]:
+def verdict_told(job_id: str, verdict: Verdict) -> dict[str, Any]:
+    """What a caller hears of one of many jobs."""
     state = str(verdict.job.state) if verdict.job is not None else ""
     return {
         "Id": job_id,

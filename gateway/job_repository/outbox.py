@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway import database as db
+from gateway import tables as db
 from gateway.database import is_away, unavailable
 from gateway.reader import Reader
 from gateway.writer import Writer

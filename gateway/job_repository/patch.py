@@ -12,7 +12,7 @@ OURS = frozenset(
     {
         *("Id", "LastUpdated", "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures"),
         *("NotBefore", "LeaseHolder", "LeaseUntil", "HeldState", "Previewed", "Spared", "Files", "AppliedTask"),
-        *("AppliedVersion", "Begun", "Earlier"),
+        *("AppliedVersion", "Begun", "Earlier", "Batch"),
     }
 )
 """Top-level fields that a client may send back but not change."""

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from contracts.events import Fact, PipelineConfirmed
 from contracts.models import Job, OutputFile, State
-from gateway import database as db
+from gateway import tables as db
 from gateway.files import belongs
 
 P = db.placed.c

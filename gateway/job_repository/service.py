@@ -4,8 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Protocol
+from contextlib import asynccontextmanager, nullcontext
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -24,7 +23,9 @@ from contracts.models import Model as WireModel
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, JobQuery, Page
 from contracts.rules import NEEDS, is_open, read_back
+from gateway.beside import Beside
 from gateway.files import check_said
+from gateway.job_repository.by_pipeline import PipelineCounts
 from gateway.job_repository.changes import Changes
 from gateway.job_repository.confinement import check_edge
 from gateway.job_repository.figures import Figures
@@ -54,16 +55,6 @@ class PipelineResult(WireModel):
     results: Text = ""
 
 
-class Beside(Protocol):
-    """Routes of somebody else, their description, and what runs beside them."""
-
-    def running(self) -> AbstractAsyncContextManager[None]: ...
-
-    def routes(self) -> list[BaseRoute]: ...
-
-    def operations(self) -> Operations: ...
-
-
 class Claim(BaseModel):
     """Body of ``POST /api/v1/claims``."""
 
@@ -89,6 +80,7 @@ class JobRepository:
         self._store, self._clock = store, clock
         self._relay = Relay(bus, outbox)
         self._changes = Changes(store.reader)
+        self._by_pipeline = PipelineCounts(store.reader, clock)
         self._figures = Figures(store, outbox, self._relay, clock)
         self.meters, self.refresh = self._figures.meters, self._figures.refresh
         self.desks = (self._relay,)
@@ -107,12 +99,13 @@ class JobRepository:
             Route("/api/v1/job/pipeline/{job_id}/{task_id}", self.on_pipeline_result, methods=["PUT"]),
             Route("/api/v1/job/{job_id}/history", self.on_history, methods=["GET"]),
             *OperatorRoutes(self.report, self.find).routes(),
-            *ReviewRoutes(self._reviewed).routes(),
+            *ReviewRoutes(self._reviewed, self._store).routes(),
             Route("/api/v1/job/{job_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/job/{job_id}", self.on_put, methods=["PUT"]),
             Route("/api/v1/job/{job_id}", self.on_delete, methods=["DELETE"]),
             Route("/api/v1/epoch", self.on_epoch, methods=["GET"]),
             Route("/api/v1/counts", self.on_counts, methods=["GET"]),
+            *self._by_pipeline.routes(),
             *self._changes.routes(),
             Route("/api/v1/facts", self.on_facts, methods=["POST"]),
             Route("/api/v1/claims", self.on_claim, methods=["POST"]),
@@ -321,7 +314,8 @@ def _paging(request: Request, page: Page) -> dict[str, str]:
     """Headers of a listing: where its next page is (RFC 8288), if there is one."""
     if page.next is None:
         return dict(web.NOT_CACHED)
-    following = request.url.include_query_params(after=page.next)
+    mark = {"mark": page.mark} if page.mark else {}
+    following = request.url.include_query_params(after=page.next, **mark)
     return web.NOT_CACHED | {"Link": f'<{following}>; rel="next"'}
 
 

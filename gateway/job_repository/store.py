@@ -9,14 +9,15 @@ import sqlalchemy as sa
 from contracts import rules
 from contracts.announcements import announcement
 from contracts.errors import AppError, NotFound
-from contracts.events import Fact, FilesExpired, FilesRemoved, JobWaits, PipelineStarted, Verdict, WorkerReleased
-from contracts.models import FINAL, Files, Job, Owner, State
+from contracts.events import Fact, PipelineStarted, Verdict, WorkerReleased
+from contracts.models import FINAL, Job, Owner, State
 from contracts.ports import Clock, JobQuery, Page
-from gateway import database as db
-from gateway.database import EPOCH
-from gateway.job_repository import placed
-from gateway.job_repository.listing import claimable, listing
+from gateway import tables as db
+from gateway.job_repository import marks, placed
+from gateway.job_repository.listing import FEW, claimable, counting, listing, narrowed
+from gateway.job_repository.rows import is_news, line, row_of, told
 from gateway.reader import Reader
+from gateway.tables import EPOCH
 from gateway.writer import Writer
 
 J = db.job.c
@@ -58,7 +59,7 @@ class JobStore:
             fresh = job.evolve(last_updated=now, created=now)
             self._save(tx, {fresh.id: fresh}, {fresh.id})
             placed.keep(tx, {}, {fresh.id: fresh})
-            self._note(tx, [_line(fresh.id, now, fresh.owner or "client", "created", "", fresh.state, "")])
+            self._note(tx, [line(fresh.id, now, fresh.owner or "client", "created", "", fresh.state, "")])
             self._announce(tx, [], [fresh])
             return fresh.id, True
 
@@ -75,9 +76,28 @@ class JobStore:
             new = edit(old).evolve(last_updated=max(now, old.last_updated + 1))
             self._save(tx, {job_id: new}, set())
             placed.keep(tx, {job_id: old}, {job_id: new})
-            self._note(tx, [_line(job_id, now, by, what, old.state, new.state, why or new.reason)])
-            self._announce(tx, [], [new] if _is_news(old, new) else [])
+            self._note(tx, [line(job_id, now, by, what, old.state, new.state, why or new.reason)])
+            self._announce(tx, [], [new] if is_news(old, new) else [])
             return new
+
+        return await self._writer.run(work)
+
+    async def change_many(
+        self, job_ids: Sequence[str], edit: Callable[[Job], Job], by: str, what: str, why: str = ""
+    ) -> list[Verdict]:
+        """As ``change``, for some hundred at once; one that is refused does not hinder the others, and one that is so
+        already stays as it is and has nothing new in its history."""
+
+        def work(tx: sa.Connection) -> list[Verdict]:
+            before = self._load(tx, set(job_ids))
+            verdicts = [_edited(before.get(job_id), job_id, edit, self._clock()) for job_id in job_ids]
+            new = {one.job.id: one.job for one in verdicts if one.changed and one.job is not None}
+            self._save(tx, new, set())
+            placed.keep(tx, before, new)
+            now = self._clock()
+            self._note(tx, [line(job.id, now, by, what, before[job.id].state, job.state, why) for job in new.values()])
+            self._announce(tx, [], [job for job in new.values() if is_news(before[job.id], job)])
+            return verdicts
 
         return await self._writer.run(work)
 
@@ -88,7 +108,7 @@ class JobStore:
             if tx.execute(db.job.delete().where(J.id == job_id)).rowcount == 0:
                 raise NotFound(f"failed to delete job for id {job_id}: job id not found for {job_id}")
             placed.forget(tx, job_id)
-            self._note(tx, [_line(job_id, self._clock(), by, "deleted", "", "", "")])
+            self._note(tx, [line(job_id, self._clock(), by, "deleted", "", "", "")])
 
         await self._writer.run(work)
 
@@ -150,13 +170,21 @@ class JobStore:
         return found
 
     async def find(self, query: JobQuery) -> Page:
-        """A page of jobs in the order of their registration."""
-        quick = query.limit <= QUICK and not query.name_contains
-        rows = await self._read(lambda tx: tx.execute(listing(query, tx.dialect.name)).all(), quick=quick)
+        """A page of jobs in the order that is asked for."""
+        quick = query.limit <= QUICK and not query.name_contains and query.sort == "registered"
+        rows = await self._read(lambda tx: _listed(tx, query), quick=quick)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         jobs = tuple(Job.model_validate_json(row.doc) for row in rows)
-        return Page(jobs, int(rows[-1].seq) if more else None)
+        if not more:
+            return Page(jobs)
+        mark = {"changed": str(jobs[-1].last_updated), "name": jobs[-1].input_file.name}.get(query.sort, "")
+        return Page(jobs, int(rows[-1].seq), mark)
+
+    async def count(self, query: JobQuery) -> tuple[int, int]:
+        """How many jobs there are of a query, and the cursor of the newest of them (0 for none)."""
+        row = await self._read(lambda tx: tx.execute(counting(query, tx.dialect.name)).one())
+        return int(row[0]), int(row[1] or 0)
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state. Where counting takes long, the answer is a few seconds old at times:
@@ -214,15 +242,15 @@ class JobStore:
             if new is not old:
                 new = new.evolve(last_updated=max(at, old.last_updated + 1 if old else 0))
                 now[new.id] = new
-                if line := _told(old, new, fact, at):
-                    lines.append(line)
+                if said := told(old, new, fact, at):
+                    lines.append(said)
                 messages += [{"topic": m.topic, "key": new.id, "payload": m.payload} for m in fact.messages]
             verdicts.append(Verdict(job=new, changed=new is not old))
         changed = {job_id: job for job_id, job in now.items() if job is not before.get(job_id)}
         self._save(tx, changed, changed.keys() - before.keys())
         placed.keep(tx, before, changed)
         self._note(tx, lines)
-        self._announce(tx, messages, [job for job_id, job in changed.items() if _is_news(before.get(job_id), job)])
+        self._announce(tx, messages, [job for job_id, job in changed.items() if is_news(before.get(job_id), job)])
         return verdicts
 
     def _load(self, tx: sa.Connection, job_ids: Iterable[str]) -> dict[str, Job]:
@@ -235,8 +263,8 @@ class JobStore:
         return found
 
     def _save(self, tx: sa.Connection, jobs: dict[str, Job], fresh: set[str]) -> None:
-        new = [_row(job) for job_id, job in jobs.items() if job_id in fresh]
-        old = [_row(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
+        new = [row_of(job) for job_id, job in jobs.items() if job_id in fresh]
+        old = [row_of(job) | {"key": job_id} for job_id, job in jobs.items() if job_id not in fresh]
         if new:
             tx.execute(INSERT, new)
         if old:
@@ -244,6 +272,7 @@ class JobStore:
 
     def _note(self, tx: sa.Connection, lines: list[dict[str, Any]]) -> None:
         if lines:
+            marks.mark(tx)
             tx.execute(NOTE, lines)
 
     def _announce(self, tx: sa.Connection, messages: list[dict[str, str]], jobs: Sequence[Job]) -> None:
@@ -253,6 +282,12 @@ class JobStore:
             rows.append({"topic": news.topic, "key": job.id, "payload": news.payload})
         if rows:
             tx.execute(ANNOUNCE, rows)
+
+
+def _listed(tx: sa.Connection, query: JobQuery) -> Sequence[Any]:
+    count = narrowed(query, tx.dialect.name)
+    few = count is not None and int(tx.execute(count).scalar_one()) <= FEW
+    return tx.execute(listing(query, tx.dialect.name, few=few)).all()
 
 
 # Statements of the hot path are made once: making one costs more than running it.
@@ -268,64 +303,19 @@ def _one_at_a_time(tx: sa.Connection, place: str) -> None:
         tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(place, 0))))
 
 
-def _row(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "state": str(job.state),
-        "owner": job.owner,
-        "status": job.status,
-        "origin_host": job.origin_host,
-        "origin_dir": job.origin_dir,
-        "name": job.input_file.name,
-        "sha256": job.input_file.sha256,
-        "pipeline": job.pipeline_details.pipeline_id,
-        "task": job.pipeline_details.task_id,
-        "lease_holder": job.lease_holder,
-        "lease_until": job.lease_until,
-        "not_before": job.not_before,
-        "wants_preview": job.state is State.COMPLETE and not job.previewed,
-        "last_updated": job.last_updated,
-        "kept_since": _kept_since(job),
-        "verification": job.verification,
-        "doc": job.model_dump_json(by_alias=True),
-    }
+def _edited(old: Job | None, job_id: str, edit: Callable[[Job], Job], now: int) -> Verdict:
+    if old is None:
+        return Verdict(status=NotFound.status, error=f"job id not found for {job_id}")
+    try:
+        new = edit(old)
+    except AppError as error:
+        return Verdict(job=old, status=error.status, error=str(error))
+    if new == old:
+        return Verdict(job=old)
+    return Verdict(job=new.evolve(last_updated=max(now, old.last_updated + 1)), changed=True)
 
 
 def held_by(worker: str, told: Iterable[Told]) -> list[Job]:
     """The jobs that a claim has brought to a worker."""
     jobs = [verdict.job for _, verdict in told if verdict.job is not None]
     return [job for job in jobs if job.lease_holder == worker]
-
-
-def _kept_since(job: Job) -> int:
-    """Since when files of an ended job lie here (ns), 0 for never; a removal that has begun goes before all others."""
-    if job.state not in rules.EXPIRING or job.files is Files.REMOVED:
-        return 0
-    return 1 if job.files is Files.REMOVING else max(1, job.created)
-
-
-def _line(job_id: str, at: int, by: str, what: str, old: str, new: str, why: str) -> dict[str, Any]:
-    return {"job_id": job_id, "at": at, "by": by, "what": what, "from_state": old, "to_state": new, "why": why}
-
-
-def _told(old: Job | None, new: Job, fact: Fact, at: int) -> dict[str, Any] | None:
-    """The history line of a change; a lease that is merely kept alive, or a wait that goes on, is not worth one."""
-    if isinstance(fact, JobWaits) and old is not None and old.reason == new.reason:
-        return None
-    kept_alive = old is not None and isinstance(fact, PipelineStarted) and old.lease_holder == new.lease_holder
-    if kept_alive and new.state is State.RUNNING:
-        return None
-    if isinstance(fact, FilesExpired | FilesRemoved):
-        gone = isinstance(fact, FilesRemoved)
-        why = "archived files removed by retention" if gone else "archived files are being removed by retention"
-        return _line(new.id, at, fact.by, fact.kind, new.state, new.state, why)
-    said = f"taken by {new.lease_holder}" if isinstance(fact, PipelineStarted) else getattr(fact, "reason", "")
-    why = new.reason or said
-    return _line(new.id, at, fact.by, fact.kind, old.state if old else "", new.state, why)
-
-
-def _is_news(old: Job | None, new: Job) -> bool:
-    """Whether others should hear of it: a new state, or a job that may be taken up again or has trouble."""
-    if old is None or old.state is not new.state:
-        return True
-    return old.reason != new.reason or bool(old.lease_holder and not new.lease_holder)

@@ -3,7 +3,7 @@
 from alembic import context
 
 import gateway.identity.tables  # noqa: F401 - they are part of the schema
-from gateway.database import metadata
+from gateway.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

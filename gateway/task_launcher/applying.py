@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts import rules, selectors, web
-from contracts.errors import AppError, BadRequest
+from contracts.errors import AppError, BadRequest, Conflict
 from contracts.events import TaskApplied
 from contracts.models import Job, PipelineDetails, State, Task
 from contracts.operations import APPLICABLE
@@ -51,6 +51,8 @@ class Applying:
             usable = ", ".join(APPLICABLE)
             raise BadRequest(f"States: a task cannot be applied to jobs that are {wrong[0]}; choose from {usable}")
         task = await self._tasks.get(request.path_params["task_id"])
+        if task.disabled:
+            raise Conflict(f"the task {task.description!r} is disabled: enable it first")
         query = JobQuery(
             states=wanted.states or (State.UNMATCHED,),
             updated_since=wanted.since,

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import JsonValue
+
 from contracts.models import Job, PipelineInfo, PipelineStatus, Task
 from contracts.openapi import (
     AWAY,
@@ -28,6 +30,8 @@ from contracts.openapi import (
     written,
 )
 from gateway.task_launcher.applying import Wanted
+from gateway.task_launcher.arranging import MOST, Disabled, Placed
+from gateway.task_launcher.rerunning import Rerun
 from gateway.task_launcher.service import Registration, Retry
 
 FAULTY: Mapping[int, Answer] = {**UNREADABLE, **AWAY}
@@ -53,12 +57,13 @@ class Pipeline(PipelineInfo):
 
     parameters: dict[str, dict[str, str | float | bool]]
     worker: str
+    about: dict[str, JsonValue]
     lastSeen: str  # noqa: N815 - the wire's name
 
 
 def operations() -> Operations:
     """What the task launcher serves."""
-    return {**_tasks(), **_applying(), **_trying(), **_matching(), **_pipelines()}
+    return {**_tasks(), **_arranging(), **_applying(), **_trying(), **_matching(), **_pipelines()}
 
 
 def _tasks() -> Operations:
@@ -88,6 +93,39 @@ def _tasks() -> Operations:
     }
 
 
+def _arranging() -> Operations:
+    unknown: Mapping[int, Answer] = {404: error("There is no such task.")}
+    counts: Schema = {"Running": number(0, MOST), "Waiting": number(0, MOST), "More": {"type": "boolean"}}
+    told: Schema = {"type": "object", "properties": counts, "required": list(counts)}
+    return {
+        "PUT /api/v1/task/{task_id}/order": Operation(
+            "Put a task at a place: of two that want a file, the earlier gets it",
+            {200: empty("It stands there; beyond the last is the last."), **unknown, **FAULTY},
+            body=Content(read(Placed)),
+        ),
+        "PUT /api/v1/task/{task_id}/disabled": Operation(
+            "Let a task want nothing, or again what its rule says",
+            {200: empty("Jobs that were launched for it go on."), **unknown, **FAULTY},
+            body=Content(read(Disabled)),
+        ),
+        "GET /api/v1/task/{task_id}/waiting": Operation(
+            "How many jobs are under way for a task, and how many come that it would get",
+            {200: json(f"More: of those on their way only {MOST} were looked at.", told), **unknown, **AWAY},
+        ),
+        "POST /api/v1/job/{job_id}/rerun": Operation(
+            "Process a job again that has ended, by another task whatever its rule says",
+            {
+                200: json("The job, on its way again; Earlier tells what had become of it.", written(Job)),
+                404: error("There is no such job."),
+                409: error("The job has not ended, or was processed by this version of the task; or it is disabled."),
+                425: error("Something must end first.", retry=True),
+                **FAULTY,
+            },
+            body=Content(read(Rerun), JSON, "Task is a task's Id, Reason goes into the history."),
+        ),
+    }
+
+
 def _applying() -> Operations:
     trouble: Schema = {"type": "object", "properties": {"Id": words(), "Error": words()}, "required": ["Id", "Error"]}
     counts = dict.fromkeys(("Looked", "Wanted", "Applied"), number())
@@ -101,7 +139,7 @@ def _applying() -> Operations:
         "POST /api/v1/task/{task_id}/apply": Operation(
             "Apply a task to jobs that have ended",
             {200: json("What came of a page of jobs; After to go on from.", told), **FAULTY}
-            | {404: error("There is no such task.")},
+            | {404: error("There is no such task."), 409: error("The task is disabled.")},
             body=Content(read(Wanted)),
         ),
     }

@@ -21,10 +21,13 @@ class Choice:
 
 
 def choose(tasks: Sequence[Task], job: Job) -> Choice:
-    """Ask the tasks in their order; one whose rule fails is passed over and named, it stops nobody."""
+    """Ask the tasks in their order, but for the disabled ones; one whose rule fails is passed over and named, it stops
+    nobody."""
     document = job.model_dump(mode="json", by_alias=True)
     troubles: dict[str, str] = {}
     for task in tasks:
+        if task.disabled:
+            continue
         try:
             if selectors.matches(task.job_selector, document):
                 return Choice(task, troubles)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -19,10 +19,13 @@ from contracts.models import Job, Model, PipelineInfo, PipelineStatus, State, Ta
 from contracts.openapi import Operations
 from contracts.ports import Bus, Clock, Delivery, JobQuery, Jobs
 from contracts.room import Room
+from gateway.beside import Beside
 from gateway.files import GatewayFiles
 from gateway.task_launcher.applying import Applying
+from gateway.task_launcher.arranging import Arranging
 from gateway.task_launcher.launching import Launching
 from gateway.task_launcher.messages import Wording
+from gateway.task_launcher.rerunning import Rerunning
 from gateway.task_launcher.rules import Addresses, merged, seconds_of
 from gateway.task_launcher.store import TaskStore
 from gateway.task_launcher.trying import Trying
@@ -48,6 +51,25 @@ class ParameterWords(BaseModel):
     description: str = ""
 
 
+class OwnModel(BaseModel):
+    """The model that a pipeline comes with; ``about``: its card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str = ""
+    sha256: str = ""
+    about: dict[str, JsonValue] = {}
+
+
+class About(BaseModel):
+    """What a pipeline says of itself besides; ``package``: the version of its distribution."""
+
+    model_config = ConfigDict(frozen=True)
+
+    package: str = ""
+    model: OwnModel | None = None
+
+
 class PipelineWords(BaseModel):
     """What a worker says of one of its pipelines."""
 
@@ -57,6 +79,7 @@ class PipelineWords(BaseModel):
     name: str
     description: str = ""
     parameters: dict[str, ParameterWords] = {}
+    about: About = About()
 
 
 class Registration(BaseModel):
@@ -86,7 +109,10 @@ class TaskLauncher:
         answer_seconds: float = 900.0,
         wording: Wording = Wording(),  # noqa: B008 - a frozen value
         room: Room | None = None,
+        beside: Beside | None = None,
     ) -> None:
+        """``beside``: routes of others that are served here too."""
+        self._beside = beside
         self._jobs, self._store, self._bus, self._clock = jobs, store, bus, clock
         self._work = Launching(jobs, store, files, addresses, hostname, clock, answer_seconds, wording, room)
         self.desks = (*self._work.desks, *([room] if room else ()))
@@ -116,6 +142,8 @@ class TaskLauncher:
             Route("/api/v1/task", self.on_update, methods=["PUT"]),
             *Applying(self._jobs, self._store, self._clock).routes(),
             *Trying(self._jobs).routes(),
+            *Arranging(self._jobs, self._store).routes(),
+            *Rerunning(self._jobs, self._store, self._work.check_folder).routes(),
             Route("/api/v1/task/{task_id}", self.on_get, methods=["GET"]),
             Route("/api/v1/task/{task_id}", self.on_delete, methods=["DELETE"]),
             Route("/api/v1/matchTask", self.on_match, methods=["POST"]),
@@ -125,13 +153,14 @@ class TaskLauncher:
             Route("/api/v1/retry", self.on_retry, methods=["POST"]),
             Route("/api/v1/pipelines", self.on_pipelines, methods=["GET"]),
             Route("/api/v1/pipelines", self.on_register, methods=["POST"]),
+            *(self._beside.routes() if self._beside else ()),
         ]
 
     def operations(self) -> Operations:
         """The routes, described."""
         from gateway.task_launcher.openapi import operations
 
-        return operations()
+        return {**operations(), **(self._beside.operations() if self._beside else {})}
 
     # --- for services: contracts.ports.Tasks
 
@@ -273,7 +302,12 @@ class TaskLauncher:
                 description=pipeline.description,
                 subscriptionTopic=pipeline.topic,
             ).model_dump()
-            | {"parameters": dict(pipeline.parameters), "worker": pipeline.worker, "lastSeen": str(pipeline.last_seen)}
+            | {
+                "parameters": dict(pipeline.parameters),
+                "worker": pipeline.worker,
+                "lastSeen": str(pipeline.last_seen),
+                "about": dict(pipeline.about),
+            }
             for pipeline in await self._store.registered()
         ]
         return web.json(listed, headers=web.NOT_CACHED)

@@ -1,4 +1,4 @@
-"""Tasks in the order in which they were made, and the pipelines that have said they are there."""
+"""Tasks in their order, and the pipelines that have said they are there."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,15 @@ import sqlalchemy as sa
 from contracts.errors import NotFound
 from contracts.models import Task
 from contracts.ports import Clock
-from gateway import database as db
+from gateway import tables as db
 from gateway.reader import Reader
 from gateway.writer import Writer
 
 FRESH_NS = 1_000_000_000
 """How long the list of tasks is believed before it is read again: another gateway may have changed it."""
+T = db.task.c
+IN_ORDER = sa.select(T.id, T.doc, T.disabled).order_by(T.place, T.seq)
+PLACE = db.task.update().where(T.id == sa.bindparam("mine")).values(place=sa.bindparam("to"))
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Registered:
     parameters: Mapping[str, Any]
     worker: str
     last_seen: int
+    about: Mapping[str, Any]
 
 
 class TaskStore:
@@ -39,12 +43,15 @@ class TaskStore:
         self._read_at = 0
 
     async def tasks(self) -> tuple[Task, ...]:
-        """All tasks, oldest first: the order in which they are asked."""
+        """All tasks, in the order in which they are asked; the disabled ones, too."""
         now = self._clock()
         if not 0 <= now - self._read_at < FRESH_NS:
-            query = sa.select(db.task.c.doc).order_by(db.task.c.seq)
-            docs = await self._reader.run(lambda tx: tx.execute(query).scalars().all())
-            self._known, self._read_at = tuple(Task.model_validate_json(doc) for doc in docs), now
+            rows = await self._reader.run(lambda tx: tx.execute(IN_ORDER).all())
+            self._known = tuple(
+                Task.model_validate_json(row.doc).evolve(order=nth, disabled=row.disabled)
+                for nth, row in enumerate(rows, start=1)
+            )
+            self._read_at = now
         return self._known
 
     async def get(self, task_id: str) -> Task:
@@ -56,8 +63,8 @@ class TaskStore:
 
     async def add(self, task: Task) -> None:
         """Keep a new task, asked after all others."""
-        row = {"id": task.id, "doc": task.model_dump_json(by_alias=True)}
-        await self._write(lambda tx: tx.execute(db.task.insert(), row))
+        last = sa.select(sa.func.coalesce(sa.func.max(T.place), 0) + 1).scalar_subquery()
+        await self._write(lambda tx: tx.execute(db.task.insert().values(id=task.id, doc=_doc(task), place=last)))
 
     async def replace(self, task_id: str, edit: Callable[[Task], Task]) -> Task:
         """A task after an edit. Raises ``NotFound``."""
@@ -68,11 +75,30 @@ class TaskStore:
             if doc is None:
                 raise NotFound(f"specified task id {task_id} not found")
             task = edit(Task.model_validate_json(doc)).evolve(last_updated=self._clock())
-            tx.execute(db.task.update().where(mine).values(doc=task.model_dump_json(by_alias=True)))
+            tx.execute(db.task.update().where(mine).values(doc=_doc(task)))
             return task
 
         result: Task = await self._write(work)
         return result
+
+    async def place(self, task_id: str, order: int) -> None:
+        """Put a task at a place, from 1 on; beyond the last is the last. Raises ``NotFound``. It is no new version."""
+
+        def work(tx: sa.Connection) -> None:
+            ids = [row.id for row in tx.execute(IN_ORDER.with_for_update())]
+            if task_id not in ids:
+                raise NotFound(f"specified task id {task_id} not found")
+            ids.remove(task_id)
+            ids.insert(order - 1, task_id)
+            tx.execute(PLACE, [{"mine": one, "to": nth} for nth, one in enumerate(ids, start=1)])
+
+        await self._write(work)
+
+    async def disable(self, task_id: str, disabled: bool) -> None:
+        """Let a task want nothing, or again what its rule says. Raises ``NotFound``. It is no new version."""
+        change = db.task.update().where(T.id == task_id).values(disabled=disabled)
+        if not await self._write(lambda tx: tx.execute(change).rowcount):
+            raise NotFound(f"specified task id {task_id} not found")
 
     async def remove(self, task_id: str) -> bool:
         """Forget a task; whether there was one."""
@@ -89,6 +115,7 @@ class TaskStore:
                 "parameters": json.dumps(pipeline.get("parameters", {})),
                 "worker": worker,
                 "last_seen": self._clock(),
+                "about": json.dumps(pipeline.get("about", {})),
             }
             for pipeline in pipelines
         }
@@ -104,10 +131,18 @@ class TaskStore:
         """The pipelines that workers have registered, by topic."""
         rows = await self._reader.run(lambda tx: tx.execute(sa.select(db.pipeline).order_by(db.pipeline.c.topic)).all())
         return [
-            Registered(r.topic, r.name, r.description, json.loads(r.parameters), r.worker, r.last_seen) for r in rows
+            Registered(
+                r.topic, r.name, r.description, json.loads(r.parameters), r.worker, r.last_seen, json.loads(r.about)
+            )
+            for r in rows
         ]
 
     async def _write(self, work: Callable[[sa.Connection], Any]) -> Any:
         result = await self._writer.run(work)
         self._read_at = 0
         return result
+
+
+def _doc(task: Task) -> str:
+    """What a version of a task is; its place, and whether it is disabled, stand beside it."""
+    return task.model_dump_json(by_alias=True, exclude={"order", "disabled"})

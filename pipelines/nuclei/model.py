@@ -49,6 +49,11 @@ class ModelFolder:
             raise BrokenModel(f"{self.path}: no readable metadata.json ({error}); export the model again") from error
         return content
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of ``metadata.json``, which names all other files: the same digest, the same model."""
+        return hashlib.sha256((self.path / "metadata.json").read_bytes()).hexdigest()
+
     def read(self, name: str) -> bytes:
         """The bytes of a file, such as ``fp32/model.xml``. Raises ``BrokenModel`` if they were changed."""
         described = self.metadata["files"].get(name)

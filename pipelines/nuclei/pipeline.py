@@ -13,12 +13,13 @@ from PIL import Image
 from pipelines.backends.factory import chosen
 from pipelines.images import Picture, read_image, write_tiff
 from pipelines.nuclei.measure import Table, as_csv, measure
-from pipelines.nuclei.model import PRECISIONS, Model
+from pipelines.nuclei.model import PRECISIONS, Model, ModelFolder
 from pipelines.nuclei.normalise import Plane, finite, grey
 from pipelines.nuclei.quality import flags
 from pipelines.nuclei.segment import Segmented, segmented
+from pipelines.nuclei.trial import card_of, tried
 from pipelines.nuclei.watershed import Labels, Settings
-from pipelines.plugin import BadInput, Parameter, Result, Work, setting
+from pipelines.plugin import BadInput, Later, ModelCard, Parameter, Result, Work, setting
 
 OUTLINE = (255, 64, 32)
 """Colour of the contours, RGB."""
@@ -45,16 +46,26 @@ class Nuclei:
 
     def run(self, work: Work) -> Result:
         """Process one image. Raises ``BadInput`` for unreadable files and impossible parameters, ``Later`` while the
-        server is away that has the model."""
-        model, settings = _model(self._precision(work)), self._settings(work)
+        server is away that has the model, and while one is chosen that the server cannot be given."""
+        model, settings = _model(self._precision(work), work.model), self._settings(work)
         model.ready()
         picture = read_image(work.image)
         found = segmented(picture.pixels, model, settings)
         cells = measure(found.labels, finite(grey(picture.pixels)), picture.pixel_size_um)
         warnings = flags(picture.pixels, found.plane, found.labels)
         outputs = written(work.folder, stem(work.image), picture, found, cells)
-        results = json.dumps(summary(found.labels, cells, picture) | {"flags": list(warnings)})
+        used = {"version": str(model.folder.metadata["version"]), "sha256": model.folder.sha256}
+        results = json.dumps(summary(found.labels, cells, picture) | {"flags": list(warnings), "model": used})
         return Result(outputs, results, ",".join(warnings) or "passed")
+
+    def model_card(self) -> ModelCard:
+        """Of the model that ships."""
+        own = ModelFolder()
+        return ModelCard(str(own.metadata["version"]), own.sha256, card_of(own))
+
+    def try_model(self, folder: Path) -> float:
+        """See ``pipelines.nuclei.trial``."""
+        return tried(folder)
 
     def _precision(self, work: Work) -> str:
         precision = str(setting(work, self.parameters, "precision")).lower()
@@ -70,8 +81,14 @@ class Nuclei:
 
 
 @lru_cache(maxsize=len(PRECISIONS))
-def _model(precision: str) -> Model:
-    return Model(precision=precision, address=chosen(Nuclei.topic))
+def _model(precision: str, folder: Path | None) -> Model:
+    address = chosen(Nuclei.topic)
+    if folder is not None and address.scheme != "openvino":
+        raise Later(
+            f"another model than its own is chosen for {Nuclei.topic}, which runs at {address} with the models there; "
+            f"choose its own again, or take it out of pipelines.backends"
+        )
+    return Model(None if folder is None else ModelFolder(folder), precision, address)
 
 
 def stem(image: Path) -> str:

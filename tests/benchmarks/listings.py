@@ -13,6 +13,7 @@ from contracts.events import Fact
 from contracts.models import State
 from contracts.ports import JobQuery
 from gateway import database as db
+from gateway import tables
 from gateway.job_repository.store import JobStore
 from gateway.reader import Reader
 from gateway.writer import Writer
@@ -54,8 +55,12 @@ async def _begin(store: JobStore) -> float:
 
 def _multiply(engine: sa.Engine, before: int, after: int) -> None:
     """More of the same under new ids and names, made by the database itself."""
-    same = [column.name for column in db.job.columns if column.name not in ("seq", "id", "name", "doc", "last_updated")]
+    same = [
+        column.name for column in tables.job.columns if column.name not in ("seq", "id", "name", "doc", "last_updated")
+    ]
     with engine.begin() as tx:
+        if engine.dialect.name == "postgresql":
+            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
         numbers = "WITH RECURSIVE again(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM again WHERE n < {times})"
         tx.exec_driver_sql(
             numbers.format(times=after // FIRST - 1)
@@ -97,6 +102,17 @@ def _looks(store: JobStore, count: int) -> dict[str, Look]:
         "name, many have it": find(name_contains="_A01"),
         "name, none has it": find(name_contains=lambda number: f"slide{number}"),
         "changed of late": find(updated_since=NOW + 10, newest_first=False),
+        "last changed": find(sort="changed"),
+        "last changed of a state": find(sort="changed", states=(State.COMPLETE,)),
+        "last changed of a rare state": find(sort="changed", states=(State.UNMATCHED,)),
+        "last changed of an instrument": find(sort="changed", origin_host=lambda number: f"scope-{number % 20}"),
+        "last changed, many have the name": find(sort="changed", name_contains="_A01"),
+        "last changed, none has the name": find(sort="changed", name_contains=lambda number: f"slide{number}"),
+        "last changed, in a time": find(sort="changed", updated_since=NOW, updated_until=NOW + 5),
+        "by name": find(sort="name", newest_first=False),
+        "by name from the middle": find(sort="name", newest_first=False, after=1, mark=f"r{last}-plate05000"),
+        "by name of a rare state": find(sort="name", states=(State.UNMATCHED,)),
+        "by name of a state": find(sort="name", states=(State.COMPLETE,)),
         "what a desk looks for": find(states=(State.RUNNING,), due_at=NOW + 10**12, newest_first=False),
         "counts by state": lambda _number: store.counts(),
         "oldest unfinished": lambda _number: store.oldest_unfinished(),

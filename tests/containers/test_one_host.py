@@ -48,6 +48,18 @@ def test_images_come_back_with_their_labels_and_measurements(one_host, tmp_path)
     print(f"\n{what} back after {time.monotonic() - started:.1f} s")  # noqa: T201
 
 
+def test_the_dashboard_shows_the_jobs_and_passes_on_what_its_pages_ask(one_host):
+    """In a container of its own, with a health check and figures."""
+    page = one_host.ask("GET", "DASHBOARD", "/")
+    assert (page.status_code, '<table id="jobs"' in page.text) == (200, True)
+    (count,) = {len(one_host.ask("GET", port, path).json()) for port, path in [
+        ("JOB_REPOSITORY", "/api/v1/job?limit=1000"), ("DASHBOARD", "/gateway/job-repository/api/v1/job?limit=1000"),
+    ]}  # fmt: skip
+    assert count > 0
+    assert docker("inspect", "-f", "{{.State.Health.Status}}", one_host.container("dashboard")).strip() == "healthy"
+    assert "process_resident_memory_bytes" in one_host.ask("GET", "DASHBOARD", "/metrics").text
+
+
 def faults(deployment: Deployment):
     """What befalls it, one after another."""
     for service in deployment.services():

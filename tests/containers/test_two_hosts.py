@@ -6,6 +6,7 @@ import re
 import socket
 import time
 
+import httpx
 import pytest
 
 from contracts.hosting import PORTS
@@ -56,6 +57,8 @@ def strangers_stay_outside(gateway: Deployment) -> None:
         ("JOB_REPOSITORY", "/api/v1/job"),
         ("TASK_LAUNCHER", "/api/v1/task"),
         ("FILE_SENDER", "/metrics"),
+        ("DASHBOARD", "/"),
+        ("DASHBOARD", "/gateway/job-repository/api/v1/job"),
     ]:
         assert gateway.ask("GET", port, path).status_code == 401
     assert gateway.ask("GET", "FILE_RECEIVER", "/api/v1/health").json()["state"] == "ok"
@@ -67,9 +70,26 @@ def strangers_stay_outside(gateway: Deployment) -> None:
         assert secure.version() in ("TLSv1.2", "TLSv1.3")
 
 
+def people_sign_in_at_the_dashboard(gateway: Deployment) -> None:
+    """Over TLS, with the gateway's own certificate; the session that it gives opens its pages."""
+    where = f"https://{gateway.address}:{gateway.ports['DASHBOARD']}"
+    with httpx.Client(base_url=where, verify=gateway.trust(), timeout=30) as client:
+        assert client.get("/", headers={"Accept": "text/html"}).headers["location"].startswith("/sign-in")
+        body = {"Name": "anna", "Password": "a long password"}
+        assert client.post("/gateway/job-repository/api/v1/login", json=body).status_code == 200
+        assert "anna" in client.get("/").text
+    direct = f"https://{gateway.address}:{gateway.ports['JOB_REPOSITORY']}/api/v1/login"
+    assert httpx.post(direct, json=body, verify=gateway.trust(), timeout=30).status_code == 200
+    audit = gateway.ask("GET", "JOB_REPOSITORY", "/api/v1/audit").json()
+    addresses = [line["Address"] for line in audit if line["What"] == "log in"]
+    assert len(addresses) == 2
+    assert len(set(addresses)) == 1, "of who came, not of the dashboard's container"
+
+
 def test_files_come_back_though_nobody_can_reach_the_edge(hosts):
     gateway, edge, link = hosts
     strangers_stay_outside(gateway)
+    people_sign_in_at_the_dashboard(gateway)
     (first,) = gateway.ask("GET", "TASK_LAUNCHER", "/api/v1/task").json()
     gateway.ask("DELETE", "TASK_LAUNCHER", f"/api/v1/task/{first['Id']}")
     gateway.add_task("only-file", ".dat")

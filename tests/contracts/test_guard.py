@@ -116,6 +116,30 @@ async def test_everybody_is_called_by_their_name(call, door, known):
     assert len(known.noted) == 1
 
 
+async def test_who_is_behind_our_own_service_is_noted_by_their_own_address(call, known):
+    ours = {"x_cytobus_for": "192.0.2.7", "x_cytobus_by": service_word(SECRET, "dashboard", NOW)}
+    await call("PUT", "/api/v1/job/x", authorization="Bearer anna-admin", **ours)
+    assert [entry.address for entry in known.noted] == ["192.0.2.7"]
+
+
+@pytest.mark.parametrize("by", [
+    "", "cbv_dashboard~9999999999~x", service_word(b"another secret of sixteen", "dashboard", NOW),
+    service_word(SECRET, "dashboard", NOW - 3600), service_word(SECRET, "command:root", NOW), "anna-admin",
+])  # fmt: skip
+async def test_nobody_else_is_believed_about_an_address(call, known, by):
+    said = {"x_cytobus_for": "192.0.2.7", "x_forwarded_for": "192.0.2.7", "x_cytobus_by": by}
+    await call("PUT", "/api/v1/job/x", authorization="Bearer anna-admin", **said)
+    assert [entry.address for entry in known.noted] == ["127.0.0.1"]
+
+
+async def test_what_is_passed_on_is_noted_by_the_one_that_does_it(door, known):
+    door.name = "dashboard"
+    call = calling(door, Watch(SECRET, known, known, now=lambda: NOW))
+    path = "/gateway/job-repository/api/v1/job/x/cancel"
+    assert (await call("POST", path, authorization="Bearer olga-operator")).status_code == 200
+    assert known.noted == []
+
+
 async def test_what_is_refused_is_noted_and_not_done(call, door, known):
     answer = await call("DELETE", "/api/v1/job/x", authorization="Bearer olga-operator")
     assert (answer.status_code, answer.text) == (403, "olga is operator and may not DELETE /api/v1/job/x\n")
@@ -220,3 +244,17 @@ async def test_what_is_for_administrators_has_no_side_entrance(door, known, verb
     app = app_of(door, watch=Watch(SECRET, known, known, now=lambda: NOW))
     assert await raw(app, verb, path, {"authorization": "Bearer olga-operator"}) == 403
     assert await raw(app, verb, path, {"authorization": "Bearer anna-admin"}) != 403
+
+
+async def test_an_upload_is_noted_once_and_not_for_each_of_its_pieces_but_what_is_refused_always(known):
+    door = Door()
+    door.name = "file-receiver-gateway"
+    call = calling(door, Watch(SECRET, known, known, now=lambda: NOW))
+    for who in ("olga-operator", "olga-viewer"):
+        for verb, path in (("POST", "/api/v1/submissions"), ("PATCH", "/api/v1/submissions/x")):
+            await call(verb, path, authorization=f"Bearer {who}")
+    assert [(entry.role, entry.what.split()[1], entry.outcome) for entry in known.noted] == [
+        ("operator", "POST", "allowed"),
+        ("viewer", "POST", "refused"),
+        ("viewer", "PATCH", "refused"),
+    ]

@@ -14,10 +14,12 @@ OURS = {
     "Job": {
         "State", "Reason", "OriginHost", "OriginDir", "Created", "Attempts", "Failures", "NotBefore", "LeaseHolder",
         "LeaseUntil", "HeldState", "Previewed", "Spared", "AppliedTask", "AppliedVersion", "Begun", "Earlier", "Files",
+        "Batch",
     },
     "InputFile": {"Sha256", "Size"},
     "OutputFiles": {"Sha256", "Size"},
     "PipelineDetails": {"PipelineId", "OutputFolder", "Parameters", "TaskVersion", "Launch"},
+    "Task": {"Order", "Disabled"},
 }  # fmt: skip
 CASES = [("job.json", Job), ("job_with_outputs.json", Job), ("task.json", Task)]
 

@@ -246,6 +246,11 @@ def test_the_job_is_not_changed() -> None:
         ({"nonsense": [1]}, ["Cannot be evaluated", "nonsense"]),
         ({"/": [1, 0]}, ["Cannot be evaluated", "zero"]),
         (True, ["Matches: true is true."]),
+        (
+            {"and": [True, {"or": [{"in": ["x", NAME]}, {"!": [{"and": [{"==": [ROW, 8]}, True]}]}]}]},
+            ['Does not match: {"in": ["x"', "} is false, where", 'row is "8"; true is true'],
+        ),
+        ({"or": [{"==": [ROW, n]} for n in range(1, 8)]}, ["no alternative holds (7)", "; and 3 more."]),
     ],
 )
 def test_an_explanation_names_what_decided(rule: object, words: list[str]) -> None:

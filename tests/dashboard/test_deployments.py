@@ -18,35 +18,76 @@ def make(instance, name: str) -> str:
     return instance.ask("POST", "job-repository", "/api/v1/job", json={"InputFile": file}).text
 
 
-@pytest.fixture
-def instance(tmp_path):
-    made = Instance(tmp_path / "data", offset=free_offset(), CYTOBUS_PIPELINES__WORKERS="1")
-    made.start()
-    yield made
-    made.close()
+GATEWAY = "serve job-repository task-launcher file-receiver-gateway file-sender-gateway"
+ALL = (
+    "/",
+    "/jobs/{job}",
+    "/review",
+    "/submit",
+    "/tasks",
+    "/tasks/new",
+    "/pipelines",
+    "/instruments",
+    "/system",
+    "/sign-in",
+)
+"""Each page; a new one is added here."""
 
 
-def test_a_page_says_that_the_gateway_is_gone_and_goes_on_when_it_is_back(browser, instance):
-    someone = Visit(browser, instance.url("dashboard"))
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """A gateway, and a dashboard in a process of its own."""
+    folder, offset = tmp_path_factory.mktemp("apart"), free_offset()
+    gateway = Instance(folder / "gateway", side=GATEWAY, offset=offset)
+    dashboard = Instance(folder / "dashboard", side="serve dashboard", offset=offset)
+    gateway.start()
+    dashboard.start()
+    yield gateway, dashboard
+    dashboard.close()
+    gateway.close()
+
+
+def test_a_page_says_that_the_gateway_is_gone_and_goes_on_when_it_is_back(browser, apart):
+    gateway, dashboard = apart
+    someone = Visit(browser, dashboard.url("dashboard"))
     page = someone.go("/")
     page.locator("html[data-ready]").wait_for()
-    make(instance, "before.tif")
-    expect(page.locator("#jobs tbody tr")).to_have_count(1)
+    make(gateway, "before.tif")
+    expect(page.locator("#jobs tbody tr", has_text="before.tif")).to_be_visible()
     page.get_by_label("Name contains").fill("half a sea")
-    assert instance.stop() == 0
-    expect(page.locator("#line")).to_contain_text("The connection is lost")
-    instance.start()
-    expect(page.locator("#line")).to_be_hidden(timeout=30_000)
-    make(instance, "after.tif")
-    expect(page.locator("#jobs tbody tr")).to_have_count(2)
+    for one, said in ((gateway, "The gateway does not answer"), (dashboard, "The connection is lost")):
+        assert one.stop() == 0
+        expect(page.locator("#line")).to_contain_text(said, timeout=30_000)
+        one.start()
+        expect(page.locator("#line")).to_be_hidden(timeout=30_000)
+        make(gateway, f"after {said}.tif")
+        expect(page.locator("#jobs tbody tr", has_text=said)).to_be_visible()
     expect(page.get_by_label("Name contains")).to_have_value("half a sea")
     assert all("error: Failed to load resource" in words for words in someone.complaints)
     someone.close()
 
 
-@pytest.fixture
-def guarded(tmp_path):
-    made = Guarded(tmp_path)
+def test_every_page_says_that_the_gateway_is_gone_and_recovers(browser, apart):
+    gateway, dashboard = apart
+    someone, job = Visit(browser, dashboard.url("dashboard")), make(gateway, "a.tif")
+    tabs = {path: someone.context.new_page() for path in ALL}
+    for path, tab in tabs.items():
+        tab.goto(someone.base + path.format(job=job))
+        tab.locator("html[data-ready]").wait_for()
+    for one, shows in ((gateway, [path for path in ALL if path != "/sign-in"]), (dashboard, ALL)):
+        assert one.stop() == 0
+        for path in shows:
+            expect(tabs[path].locator("#line"), path).to_be_visible(timeout=60_000)
+        one.start()
+        for path in shows:
+            expect(tabs[path].locator("#line"), path).to_be_hidden(timeout=60_000)
+            assert tabs[path].locator("h1").is_visible(), path
+    someone.close()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    made = Guarded(tmp_path_factory.mktemp("guarded"))
     made.start()
     yield made
     made.close()
@@ -87,13 +128,14 @@ def test_who_is_not_known_signs_in_and_may_do_what_the_role_allows(browser, guar
     page.wait_for_url(re.compile("/sign-in"))
     assert operator.complaints == []
     audit = guarded.gateway.ask("GET", "job-repository", "/api/v1/audit").json()
-    assert any(line["Actor"] == "olga" and "/cancel" in line["What"] for line in audit)
+    cancelled = [line["What"] for line in audit if line["Actor"] == "olga" and "/cancel" in line["What"]]
+    assert cancelled == [f"job-repository POST /api/v1/job/{job}/cancel"], "once, by the service that did it"
     for one in (operator, viewer):
         one.close()
 
 
 def test_a_change_without_the_word_of_a_page_of_ours_is_refused(browser, guarded):
-    job = make(guarded.gateway, "a.tif")
+    job = make(guarded.gateway, "b.tif")
     someone = sign_in(browser, guarded, "anna")
     told = someone.page.evaluate(
         f"fetch('/gateway/job-repository/api/v1/job/{job}/cancel', {{method: 'POST'}}).then(a => a.status)"

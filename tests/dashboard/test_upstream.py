@@ -22,13 +22,14 @@ async def page():
     """A browser at the dashboard, whose job repository echoes."""
     service = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST", "DELETE"])])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://jobs") as client:
-        ours = Starlette(routes=[Mount("/gateway", Upstream({"job-repository": client}).app)])
+        ours = Starlette(routes=[Mount("/gateway", Upstream({"job-repository": client}, lambda: "our word").app)])
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ours), base_url="http://dashboard") as browser:
             yield browser
 
 
 async def test_a_request_is_passed_on_with_its_body_and_its_words_and_the_answer_back(page):
     headers = {"Cookie": "cytobus_session=cbs_1; other=2", "X-Cytobus-Check": "c", "X-Forwarded-For": "1.2.3.4"}
+    headers |= {"X-Cytobus-For": "1.2.3.4", "X-Cytobus-By": "a word of anybody's"}
     answer = await page.post("/gateway/job-repository/api/v1/job/a%20b/cancel?x=1", content=b"{}", headers=headers)
     told = answer.json()
     assert (answer.status_code, told["path"], told["query"], told["body"]) == (
@@ -40,6 +41,7 @@ async def test_a_request_is_passed_on_with_its_body_and_its_words_and_the_answer
     assert told["headers"]["cookie"] == "cytobus_session=cbs_1"
     assert told["headers"]["x-cytobus-check"] == "c"
     assert "x-forwarded-for" not in told["headers"]
+    assert (told["headers"]["x-cytobus-for"], told["headers"]["x-cytobus-by"]) == ("127.0.0.1", "our word")
     assert (answer.headers["etag"], answer.headers["set-cookie"]) == ('"x"', "a=b")
     assert "server" not in answer.headers
 

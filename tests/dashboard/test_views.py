@@ -7,6 +7,7 @@ import pytest
 from contracts.models import Files, Job, OutputFile, PipelineDetails, State
 from gateway.dashboard.views import job as jobs
 from gateway.dashboard.views import measurements, review, system, tasks
+from gateway.dashboard.words import speaker
 from tests.support import stories as s
 
 
@@ -32,6 +33,7 @@ def test_an_image_is_shown_once_it_is_here_and_as_long_as_it_is():
     assert jobs.pictures(job, files, []) == []
     here = jobs.pictures(job, files, [{"What": "input-delivered"}])
     assert [one.place for one in here] == ["input"]
+    assert jobs.pictures(job, files, [{"What": "input-delivered"}, {"What": "task-applied", "To": "sending"}]) == []
     assert jobs.pictures(job.evolve(files=Files.REMOVED), files, [{"What": "input-delivered"}]) == []
 
 
@@ -75,6 +77,39 @@ def test_the_queue_knows_its_place_and_keeps_its_filters():
     assert (judged.job_id, judged.next) == ("judged before", "/review?job=a")
 
 
+def test_the_whole_filter_is_judged_as_the_queue_is_filtered():
+    params = {"task": "t", "name": "dapi", "hostname": "", "verification": "2", "job": "x"}
+    assert review.bulk(params) == {"Task": "t", "Name": "dapi", "Judged": 2}
+    assert review.bulk({}) == {"Judged": 0}
+
+
+def test_a_page_of_reviews_changes_when_what_it_shows_does():
+    one = complete("a")
+    assert review.concerns({}, [one], "")
+    assert review.concerns({"task": "other"}, [one], "a"), "the one that is looked at"
+    assert not review.concerns({"task": "other"}, [one], "b")
+    assert not review.concerns({}, [one.evolve(state=State.RUNNING)], "")
+
+
+def test_the_last_word_of_reviewers_is_told_with_who_said_it():
+    lines = [{"What": f"review: {word}", "By": by, "Why": ""} for word, by in (("accepted", "a"), ("rejected", "b"))]
+    assert review.last_word([*lines, {"What": "put x", "By": "c", "Why": ""}]) == {"by": "b", "why": ""}
+    assert review.last_word([]) is None
+
+
+@pytest.mark.parametrize(("facts", "word"), [
+    ([s.created(), s.unmatched()], "no-task"), ([s.created(), s.cancelled()], "cancelled"), (s.full_story(), ""),
+])  # fmt: skip
+def test_trouble_is_told_with_what_helps(facts, word):
+    assert jobs.remedy(s.told(facts)) == word
+
+
+def test_a_job_is_run_again_only_by_tasks_that_want_anything_and_when_it_has_ended():
+    tasks_ = [{"Id": "a"}, {"Id": "b", "Disabled": True}]
+    assert jobs.others(s.told(s.full_story()), tasks_) == [{"Id": "a"}]
+    assert jobs.others(s.told([s.created()]), tasks_) == []
+
+
 @pytest.mark.parametrize("said", ["", "9", "x"])
 def test_what_is_to_be_judged_is_the_queue_when_nothing_else_is_asked(said):
     assert review.wanted({"verification": said})["verification"] == "0"
@@ -84,16 +119,22 @@ def test_what_is_to_be_judged_is_the_queue_when_nothing_else_is_asked(said):
     ({"in": ["dapi", {"var": "InputFile.Name"}]}, 'Name contains "dapi"'),
     ({"and": [{"==": [{"var": "InputFile.Attributes.channel"}, "1"]},
               {"!": [{"in": [{"var": "InputFile.Extension"}, [".a", ".b"]]}]}]},
-     'channel = "1" and not (Extension in ".a", ".b")'),
+     'channel = "1" and not (Extension is one of ".a", ".b")'),
     ({"or": [{"and": [True, False]}, {"<": [{"var": "InputFile.Size"}, 5]}]}, "(true and false) or Size < 5"),
+    ({"ends_with": [{"var": "InputFile.Name"}, "_w1.tif"]}, 'Name ends with "_w1.tif"'),
     ({"some": [{"var": "x"}, True]}, '{"some": [{"var": "x"}, true]}'), (True, "true"),
 ])  # fmt: skip
 def test_a_rule_is_said_in_words_where_there_are_any(rule, line):
-    assert tasks.told(json.dumps(rule)) == line
+    assert tasks.told(json.dumps(rule), speaker("en")) == line
+
+
+def test_a_rule_is_said_in_the_language_of_the_page():
+    rule = {"and": [{"in": ["a", {"var": "InputFile.Name"}]}, {"starts_with": [{"var": "InputFile.Name"}, "b"]}]}
+    assert tasks.told(json.dumps(rule), speaker("zh")) == 'Name 包含 "a" 且 Name 开头是 "b"'
 
 
 def test_a_rule_that_is_none_is_said_as_it_is():
-    assert tasks.told("{broken") == "{broken"
+    assert tasks.told("{broken", speaker("en")) == "{broken"
 
 
 METRICS = """# TYPE cytobus_jobs gauge
@@ -120,15 +161,38 @@ def test_charts_are_of_what_came_between_and_a_restart_is_nothing_negative():
     assert all(chart.points == "" for chart in system.charts(samples[:1]))
 
 
-def test_a_pipeline_is_alive_while_its_runner_is_heard_of():
-    listed = [{"lastSeen": str(10**18)}]
-    assert system.with_life(listed, 10**18 + 60 * 10**9)[0]["alive"]
-    assert not system.with_life(listed, 10**18 + 91 * 10**9)[0]["alive"]
+def test_a_day_of_samples_is_thinned_to_what_a_line_can_show_with_the_newest_always_there():
+    samples = [system.Sample(float(at), at, 0, 0, 0, 0) for at in range(0, 86_400, 10)]
+    day, hour = system.thinned(samples, 24), system.thinned(samples, 1)
+    assert len(day) <= system.MOST_POINTS
+    assert day[-1] == hour[-1] == samples[-1]
+    assert hour[0].at >= samples[-1].at - 3600
+    assert system.thinned([], 1) == []
+    chart = system.charts(samples, 24)[0]
+    assert (chart.levels, chart.end) == (("60", "30", "0"), 86_390 * 10**9)
 
 
-def test_instruments_are_those_that_were_enrolled_and_those_whose_files_came():
-    edges = [{"Name": "b", "Since": 1, "Seen": 5, "Revoked": None}]
-    came = (("b", 9), ("a", 8), ("b", 7))
-    made = [{"OriginHost": name, "Created": at, "InputFile": {"Name": f"{at}.tif"}} for name, at in came]
-    found = [(one["name"], one["enrolled"], one["file"]) for one in system.instruments(edges, made)]
-    assert found == [("a", False, "8.tif"), ("b", True, "9.tif")]
+WORK = """# TYPE cytobus_desk_in_hand gauge
+cytobus_desk_in_hand{desk="launch"} 3
+# TYPE cytobus_desk_queue gauge
+cytobus_desk_queue{desk="launch"} 5
+# TYPE cytobus_desk_trouble gauge
+cytobus_desk_trouble{desk="launch"} 1
+# TYPE cytobus_disk_free_bytes gauge
+cytobus_disk_free_bytes{place="output"} 15
+# TYPE cytobus_disk_least_bytes gauge
+cytobus_disk_least_bytes{place="output"} 10
+# TYPE cytobus_outbox_messages gauge
+cytobus_outbox_messages 7
+"""
+
+
+def test_queues_and_room_are_read_from_what_services_tell_of_their_work():
+    found = system.figures({"task-launcher": WORK})
+    (queue,), (place,) = found.queues, found.places
+    assert (queue.service, queue.name, queue.waiting, queue.in_hand, bool(queue.trouble)) == (
+        "task-launcher", "launch", 5, 3, True
+    )  # fmt: skip
+    assert (place.free, place.tone, found.outbox, found.bus_away) == (15, "waiting", 7, False)
+    assert system.Place("a", 9, 10).tone == "bad"
+    assert system.Place("a", 99, 10).tone == "good"

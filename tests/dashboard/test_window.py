@@ -6,6 +6,8 @@ from contracts.errors import BadRequest
 from contracts.models import InputFile, Job, PipelineDetails, State
 from contracts.ports import JobQuery
 from gateway.dashboard.views import jobs as views
+from gateway.dashboard.views.paging import cursor, heads, paging, token
+from gateway.dashboard.views.times import moment_in
 from gateway.dashboard.window import Window
 
 
@@ -71,7 +73,7 @@ def test_a_job_that_was_deleted_leaves():
 
 def test_empty_filters_do_not_narrow_and_times_are_counted_from_now():
     query = views.asked({"name": "", "state": "failed", "since": "hour", "unknown": "x"}, now=10**13)
-    assert (query.name_contains, query.states, query.limit) == (None, (State.FAILED,), views.ROWS)
+    assert (query.name_contains, query.states, query.limit) == (None, (State.FAILED,), views.ROWS[0])
     assert query.updated_since == 10**13 - 3600 * 10**9
 
 
@@ -81,12 +83,88 @@ def test_a_filter_that_cannot_be_read_is_refused():
 
 
 def test_the_way_on_and_back_is_in_the_address():
-    first = views.paging({"name": "x"}, 77)
+    name = {"name": "x"}
+    first = paging(name, name, "77")
     assert (first.first, first.before, first.next) == ("", "", "/?name=x&after=77&trail=0")
-    second = views.paging({"name": "x", "after": "77", "trail": "0"}, 40)
+    second = paging(name, name | {"after": "77", "trail": "0"}, "40")
     assert (second.before, second.next) == ("/?name=x", "/?name=x&after=40&trail=0.77")
-    third = views.paging({"name": "x", "after": "40", "trail": "0.77"}, None)
+    third = paging(name, name | {"after": "40", "trail": "0.77"}, "")
     assert (third.first, third.before, third.next) == ("/?name=x", "/?name=x&after=77&trail=0", "")
+
+
+@pytest.mark.parametrize("mark", ["", "1795212693520638770", "zweite Größe~.tif", "板 1.tif"])
+def test_a_cursor_comes_back_from_an_address_as_it_was(mark):
+    said = token("77", mark)
+    assert "." not in said
+    assert cursor(said) == {"after": "77"} | ({"mark": mark} if mark else {})
+
+
+def test_a_way_back_that_would_be_too_long_for_an_address_begins_later():
+    page = paging({}, {"after": "9" * 3000, "trail": "8" * 3000}, "7")
+    assert page.next.endswith("trail=" + "9" * 3000)
+
+
+@pytest.mark.parametrize("said", ["x", "-1", "5~!", "5~gA==", "9" * 30])
+def test_a_cursor_that_is_none_is_refused(said):
+    with pytest.raises(BadRequest, match="after is"):
+        cursor(said)
+
+
+def test_a_column_turns_round_when_it_is_asked_for_again():
+    found = heads({"name": "x"}, "changed", "desc")
+    assert [found[one].aria for one in ("name", "registered", "changed")] == ["none", "none", "descending"]
+    assert found["changed"].address == "/?name=x&sort=changed&order=asc"
+    assert found["name"].address == "/?name=x&sort=name&order=asc"
+    assert heads({}, "name", "asc")["name"].aria == "ascending"
+
+
+def test_jobs_of_a_time_are_sorted_by_it_if_nothing_else_is_asked():
+    assert views.order({}) == ("registered", "desc")
+    assert views.order({"to": "2026-11-01T10:00"}) == ("changed", "desc")
+    assert views.order({"since": "hour", "sort": "name"}) == ("name", "asc")
+    assert views.asked({"rows": "200"}, 1).limit == 200
+    assert views.asked({"rows": "5000"}, 1).limit == 50
+
+
+def test_times_are_those_of_the_place_where_they_were_written():
+    hour = 3600 * 10**9
+    utc = moment_in("from", "2026-01-10T08:30", "")
+    assert utc - moment_in("from", "2026-01-10T08:30", "Asia/Tokyo") == 9 * hour
+    assert moment_in("from", "2026-01-10T08:30", "No/Where") == utc
+    query = views.asked({"from": "2026-01-10T08:30", "to": "2026-01-10T09:30", "since": "hour"}, now=10 * hour)
+    assert (query.updated_since, query.updated_until) == (utc, utc + hour)
+
+
+@pytest.mark.parametrize("said", ["yesterday", "1960-01-01T00:00", "9999-01-01T00:00"])
+def test_a_time_that_is_none_is_refused_by_the_fields_name(said):
+    with pytest.raises(BadRequest, match="to is"):
+        views.asked({"to": said}, 1)
+
+
+def by_change(*jobs: Job, **query: object) -> Window:
+    return window(*jobs, sort="changed", **query)
+
+
+def test_sorted_by_change_what_changes_comes_to_the_top():
+    shown = by_change(job("c", 3), job("b", 2), job("a", 1))
+    assert shown.change([job("a", 1, updated=9)]) == ({"a"}, True)
+    assert list(shown.jobs) == ["a", "c", "b"]
+    assert shown.change([job("old", 1, updated=10)]) == ({"old"}, True)
+    assert (list(shown.jobs), shown.stale) == (["old", "a", "c"], False)
+
+
+@pytest.mark.parametrize("query", [{"after": 7, "mark": "5"}, {"newest_first": False}])
+def test_on_other_pages_sorted_by_change_rows_are_read_anew(query):
+    shown = by_change(job("c", 3), **query)
+    assert shown.change([job("c", 3, updated=9)]) == ({"c"}, False)
+    assert shown.stale
+
+
+@pytest.mark.parametrize(("name", "stale"), [("b.tif", True), ("0.tif", True), ("z.tif", False)])
+def test_sorted_by_name_a_new_job_has_rows_read_anew_where_it_lies_among_them(name, stale):
+    shown = window(*(job(one, 1, name=f"{one}.tif") for one in "acd"), sort="name", newest_first=False)
+    shown.change([job("new", 9, name=name)])
+    assert (shown.stale, len(shown.jobs)) == (stale, 3)
 
 
 @pytest.mark.parametrize(("results", "line"), [

@@ -196,9 +196,10 @@ class Spread:
         """A process stands still for a while."""
         os.kill(pid, signal.SIGSTOP)
         self._frozen.add(pid)
-        self.supervisor.later(seconds, lambda: self._go_on(pid))
+        self.supervisor.later(seconds, lambda: self.wake(pid))
 
-    def _go_on(self, pid: int) -> None:
+    def wake(self, pid: int) -> None:
+        """What stands still goes on."""
         self._frozen.discard(pid)
         try:
             os.kill(pid, signal.SIGCONT)
@@ -223,7 +224,7 @@ class Spread:
     def thaw(self) -> None:
         """Everything that stands still goes on."""
         for pid in list(self._frozen):
-            self._go_on(pid)
+            self.wake(pid)
 
     # -- the accounts
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 
+import httpx
 import psutil
 import psycopg
 
@@ -125,14 +126,30 @@ class Faults:
         return at_once
 
     def _freeze_runner(self, rng: random.Random) -> Met:
-        """Its jobs are taken over by the other; then it wakes, and believes that they are still its own."""
+        """As soon as another runs one of its jobs, it wakes, and believes that it is still its own."""
         runner = self.world.instances[rng.choice(("pipelines", "pipelines-2"))]
         if not runner.alive():
             return missed
         self.world.drop(rng, 4, "slow")
         time.sleep(0.7 + rng.random())  # till they are in hand
-        self.world.freeze(runner.pid, LEASE + 2 * rng.random())
-        return at_once
+        self.world.freeze(runner.pid, 2 * LEASE)
+        before = self._holders()
+        deadline = time.monotonic() + 2 * LEASE
+        while time.monotonic() < deadline:
+            now = self._holders()
+            if any(now.get(job, holder) != holder for job, holder in before.items()):
+                self.world.wake(runner.pid)
+                return at_once
+            time.sleep(0.05)
+        return missed
+
+    def _holders(self) -> dict[str, str]:
+        """Who runs which job, as far as the repository answers."""
+        try:
+            jobs = self.world.repository.jobs(state="running")
+        except (httpx.HTTPError, OSError):
+            return {}
+        return {job["Id"]: job["LeaseHolder"] for job in jobs if job["LeaseHolder"]}
 
     def _freeze_server(self, rng: random.Random) -> Met:
         if self.world.away:

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from contracts.errors import BadRequest, Conflict
 from contracts.ports import JobQuery
 from gateway import backup as b
-from gateway.database import metadata, migrate, open_engine, upgrade
+from gateway.database import migrate, open_engine, upgrade
 from gateway.job_repository.store import JobStore
+from gateway.tables import metadata
 from tests.support import postgres
 from tests.support import stories as s
 from tests.support.house import connected, opened
@@ -132,7 +133,8 @@ def test_a_backup_of_an_older_schema_is_migrated(tmp_path, empty, kind):
     assert manifest.schema_revision == "0003"
     b.restore(new, tmp_path / "old.zip")
     (row,) = content(new)["job"]
-    assert (row[1], row[-1]) == ("j", 7)
+    found = dict(zip(metadata.tables["job"].columns.keys(), row, strict=True))
+    assert (found["id"], found["kept_since"]) == ("j", 7)
 
 
 async def test_a_newer_schema_and_a_newer_format_are_refused(tmp_path, empty):

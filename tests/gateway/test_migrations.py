@@ -13,9 +13,10 @@ from alembic.migration import MigrationContext
 import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.models import State
 from contracts.ports import JobQuery
-from gateway.database import metadata, migrate, open_engine, upgrade
+from gateway.database import migrate, open_engine, upgrade
 from gateway.job_repository.listing import listing
-from gateway.job_repository.store import _row
+from gateway.job_repository.rows import row_of
+from gateway.tables import metadata
 from tests.support import postgres
 from tests.support import stories as s
 from tests.support.stories import told
@@ -79,7 +80,7 @@ def test_outputs_that_wait_when_the_schema_is_upgraded_belong_to_their_jobs(url)
         upgrade(connection, "0006")
         then = sa.Table("job", sa.MetaData(), autoload_with=connection)
         for job in (done, waiting):
-            row = {name: value for name, value in _row(job).items() if name in then.columns}
+            row = {name: value for name, value in row_of(job).items() if name in then.columns}
             connection.execute(then.insert(), row)
         upgrade(connection, "head")
         assert connection.execute(sa.text("SELECT place, job FROM placed")).all() == [("/out/o.tiff", "waiting")]
@@ -143,6 +144,8 @@ def test_sqlite_looks_for_no_page_by_sorting_or_by_reading_everything(tmp_path):
         {"status": "s"},
         {"name_contains": "n"},
         {"wants_preview": True},
+        {"batch": "b"},
+        {"batch": "b", "newest_first": False, "after": 7},
     ]
     with engine.connect() as connection:
         for fields in asked:

@@ -1,6 +1,7 @@
 """Parts of images: of every kind of file what a plain reading of all of it would show."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from gateway.file_sender import slide
+from gateway.file_sender.kept import KeptParts
 from gateway.file_sender.tiles import Look, about, coloured, thumbnail, tile
 from tests.support import stories as s
 
@@ -176,3 +178,32 @@ async def test_what_is_no_image_after_all_is_refused_and_the_next_is_shown(house
     answer = await house.call(house.sender, "GET", "/api/v1/pictures/job-2/input")
     assert (answer.status_code, "cannot be shown" in answer.text) == (422, True)
     assert (await pictured("/input")).status_code == 200
+
+
+def test_what_is_packed_in_one_piece_is_unpacked_once_and_kept_within_bounds(tmp_path, monkeypatch):
+    reads = []
+    read = slide.Parts._read  # noqa: SLF001
+    monkeypatch.setattr(slide.Parts, "_read", lambda self, n: reads.append(n) or read(self, n))
+    monkeypatch.setattr(slide, "KEPT", KeptParts(most_bytes=10_000_000))
+    large = np.arange(2100 * 2000, dtype=np.uint32).reshape(2100, 2000).astype(np.uint16)
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(tmp_path / name, large, compression="zlib", rowsperstrip=2100)
+    for x in range(4):
+        found = opened(tile(tmp_path / "a.tif", Look(0, x, 3, low=0, high=65535)))
+        assert np.array_equal(found, expected(large[768:1024, x * 256 : (x + 1) * 256], 0, 65535))
+    assert len(reads) == 1
+    tile(tmp_path / "b.tif", Look(0, 1, 1, low=0, high=65535))
+    tile(tmp_path / "a.tif", Look(0, 1, 1, low=0, high=65535))
+    assert len(reads) == 3, "two are more than are kept"
+
+
+def test_parts_are_kept_where_there_is_no_room_for_files(monkeypatch):
+    def full(*_asked, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    kept, part = KeptParts(), np.zeros((2, 2), np.uint8)
+    calls = []
+    for _ in range(2):
+        assert kept.get((Path("a"), 1, 8), 4_000_000, lambda: calls.append(1) or part) is part
+    assert calls == [1]

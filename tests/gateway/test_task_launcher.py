@@ -38,6 +38,7 @@ async def test_a_new_task_is_201_with_its_bare_id(call, more):
     assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (201, "text/plain")
     (task,) = (await call("GET", "/task")).json()
     expected = TASK | {"Id": answer.text, "ResultFileFolder": "", "ModelParameters": None, "LastUpdated": s.NOW}
+    expected |= {"Order": 1, "Disabled": False}
     assert task == expected
     assert (await call("GET", f"/task/{answer.text}")).json() == expected
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from contracts.errors import Conflict, Unavailable
-from gateway import database as db
+from gateway import tables as db
 from gateway.writer import Writer
 
 COUNT = "SELECT count(*) FROM outbox"
@@ -147,7 +147,7 @@ ACKNOWLEDGING = """
 import asyncio, sys
 from gateway.database import migrate, open_engine
 from gateway.writer import Writer
-from gateway import database as db
+from gateway import tables as db
 
 engine = open_engine(f"sqlite:///{sys.argv[1]}")
 migrate(engine)

@@ -69,6 +69,14 @@ async def test_a_run_that_nobody_was_told_of_is_taken_back_by_the_next(run: Run,
     assert files(out) == {"a": "run 2"}
 
 
+async def test_a_run_that_was_overtaken_does_not_take_back_what_a_later_one_has_made(run: Run, image: Path) -> None:
+    later = await run(replace(ask(image, "Writes", "j1", a="later"), attempt=2))
+    overtaken = await run(replace(ask(image, "Writes", "j1", a="overtaken"), attempt=1))
+
+    assert (later.folder / "a").read_text() == "later"
+    assert overtaken.folder != later.folder
+
+
 async def test_a_run_that_was_told_of_is_never_touched_by_the_next(run: Run, image: Path) -> None:
     out = image.parent.parent / "out"
     folders = []

@@ -1,13 +1,19 @@
 """A real browser for tests: Debian's Chromium, driven by Playwright."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+REQUIRED = "CYTOBUS_TESTS_BROWSER"
+"""Set to ``required`` (as ``make test`` does), tests fail where there is no browser; else they are skipped."""
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 60_000
+"""Milliseconds that something is waited for which will come: machines differ."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -27,14 +33,25 @@ def program() -> str | None:
     return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
+def _is_missing(what: str) -> NoReturn:
+    if os.environ.get(REQUIRED) == "required":
+        pytest.fail(f"pages cannot be tested: {what}")
+    pytest.skip(f"pages are not tested: {what}")
+
+
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser without a window; skips the test where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra 'test')")
-    path = program()
-    if path is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
+    """A browser without a window: the system's, else the one that Playwright has installed. Without any, the test is
+    skipped, or fails where a browser is required."""
+    try:
+        from playwright import sync_api
+    except ImportError:
+        _is_missing("Playwright is not installed (extra 'test')")
+    with sync_api.sync_playwright() as driver:
+        path = program() or driver.chromium.executable_path
+        if not Path(path).is_file():
+            _is_missing("there is no Chromium: tests/servers.sh, or apt-get install chromium")
+        sync_api.expect.set_options(timeout=PATIENCE)
         browser = driver.chromium.launch(executable_path=path, headless=True, args=FLAGS)
         try:
             yield browser
@@ -50,10 +67,16 @@ class Visit:
         options = {"viewport": {"width": 1360, "height": 850}, "locale": "en-GB"} | options
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+
+    def complaint(self) -> str:
+        """The last complaint, which may come a moment after what it is about."""
+        while not self.complaints:
+            self.page.wait_for_event("console")
+        return self.complaints.pop()
 
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):

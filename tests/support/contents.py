@@ -6,8 +6,8 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-NOTED = frozenset({"audit"})
-"""What was asked for and refused is written down, and should be."""
+NOTED = frozenset({"audit", "edge_status"})
+"""What was asked for and refused is written down, and should be; edges tell again and again how they are."""
 BOOKKEEPING = frozenset({"used", "last_seen"})
 """Columns that say when somebody was last seen."""
 CURSOR = "jobs ended until"
@@ -24,6 +24,13 @@ def contents(data: Path) -> Contents:
         if path.is_file() and ".db" not in path.name:
             found["file", str(path.relative_to(data)), hashlib.sha256(path.read_bytes()).hexdigest()] += 1
     return found
+
+
+def is_shown(data: Path) -> bool:
+    """Whether there is a preview of every image of which there is to be one."""
+    with closing(sqlite3.connect(f"{(data / 'gateway.db').as_uri()}?mode=ro", uri=True)) as connection:
+        (unseen,) = connection.execute("SELECT count(*) FROM job WHERE wants_preview").fetchone()
+    return not unseen
 
 
 def differences(before: Contents, after: Contents) -> list[str]:

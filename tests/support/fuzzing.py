@@ -247,5 +247,5 @@ def distinct(faults: Iterable[str]) -> list[str]:
     return list({fault.partition("\n")[0]: fault for fault in faults}.values())
 
 
-for media in (transfer.MEDIA_TYPE, "application/octet-stream"):
+for media in (transfer.MEDIA_TYPE, "application/octet-stream", "application/zip"):
     schemathesis.openapi.media_type(media, st.binary(max_size=6))

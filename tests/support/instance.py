@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -89,10 +89,10 @@ class Instance:
         answer: dict[str, int] = self.ask("GET", "job-repository", "/api/v1/counts").json()
         return answer
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """All jobs, page by page."""
+    def jobs(self, **query: str) -> list[dict[str, Any]]:
+        """All jobs (that fit), page by page."""
         found: list[dict[str, Any]] = []
-        path = "/api/v1/job?order=asc"
+        path = "/api/v1/job?" + urlencode({"order": "asc"} | query)
         while path:
             response = self.ask("GET", "job-repository", path)
             found += response.json()

@@ -99,6 +99,7 @@ def matches(query: JobQuery, job: Job) -> bool:
         (query.origin_host, job.origin_host),
         (query.pipeline, details.pipeline_id),
         (query.task, details.task_id),
+        (query.batch, job.batch),
     ]
     return (
         all(asked is None or asked == found for asked, found in wanted)

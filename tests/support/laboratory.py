@@ -17,6 +17,9 @@ class Laboratory:
         self.instance, self.hostname = instance, hostname
         self.sender = {"Authorization": f"Bearer {word}"} if word else {}
         self.made = 0
+        self.fitted: dict[str, set[int]] = {}
+        """Statuses of operations that were asked what fits."""
+        self._batch = ""
 
     def fill(self) -> None:
         """Tasks, two finished jobs and one that a foreign pipeline has in hand."""
@@ -41,9 +44,30 @@ class Laboratory:
         assert answer.status_code == 201, answer.text
         return answer.text, name
 
-    def upload(self, job_id: str, length: int = 4) -> tuple[str, str]:
-        """An upload of which so many bytes are there; its metadata and its id."""
-        metadata = transfer.format_metadata({"jobid": job_id, "sha256": DIGEST})
+    def batch(self) -> str:
+        """The id of one with a job and an unfinished submission."""
+        if not self._batch:
+            answer = self.instance.ask("POST", "job-repository", "/api/v1/batches", json={"Name": "fuzz"})
+            assert answer.status_code == 201, answer.text
+            self._batch = str(answer.json()["Id"])
+            self.submission("mine-3.tif", len(CONTENT))
+        return self._batch
+
+    def submission(self, name: str, length: int = 4) -> str:
+        """A submission of which so many bytes are there; its id."""
+        metadata = transfer.format_metadata({"batch": self.batch(), "filename": name})
+        headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "10", "Upload-Metadata": metadata}
+        headers |= {"Content-Type": transfer.MEDIA_TYPE}
+        answer = self.instance.ask(
+            "POST", "file-receiver-gateway", "/api/v1/submissions", headers=headers, content=CONTENT[:length]
+        )
+        assert answer.status_code == 201, answer.text
+        return str(answer.headers["location"].rpartition("/")[2])
+
+    def upload(self, job_id: str, length: int = 4, name: str = "") -> tuple[str, str]:
+        """An upload of which so many bytes are there; its metadata (with a name, a submission's too) and its id."""
+        told = {"jobid": job_id, "sha256": DIGEST, **({"filename": name, "batch": self.batch()} if name else {})}
+        metadata = transfer.format_metadata(told)
         headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "10", "Upload-Metadata": metadata}
         headers |= {"Content-Type": transfer.MEDIA_TYPE, **self.sender}
         answer = self.instance.ask(
@@ -59,8 +83,9 @@ class Laboratory:
     def known(self, service: str) -> dict[str, list[str]]:
         """Values worth trying now, those that this service can do something with before others."""
         waiting = [self.waiting() for _ in range(8)]
-        uploads = [self.upload(job_id) for job_id, _ in waiting]
-        launched = [job for job, task in self.task_of().items() if task]
+        uploads = [self.upload(job_id, name=name) for job_id, name in waiting]
+        mine = [job for job in self.instance.jobs() if not job["Batch"]]
+        launched = [job["Id"] for job in mine if job["PipelineDetails"]["TaskId"]]
         tasks = [task["Id"] for task in self.instance.ask("GET", "task-launcher", "/api/v1/task").json()]
         ids = [job_id for job_id, _ in waiting]
         done = [job["Id"] for job in self.instance.jobs() if job["PipelineDetails"]["OutputFiles"]]
@@ -69,7 +94,11 @@ class Laboratory:
             "path.job_id": jobs,
             "path.task_id": tasks,
             "path.upload": [upload for _, upload in uploads],
+            "path.submission": [self.submission(name) for _, name in waiting],
+            "path.batch": [self.batch()],
+            "query.batch": [self.batch()] if service == "file-sender-gateway" else [],  # in listings it narrows all
             "path.place": ["0"],
+            "path.topic": ["only-file"],
             "header.Upload-Metadata": [metadata for metadata, _ in uploads],
             "header.Upload-Length": ["10"],
             "header.Upload-Offset": ["4"],
@@ -77,6 +106,7 @@ class Laboratory:
             "header.filename": [name for _, name in waiting],
             "header.Range": ["bytes=0-3", "bytes=4-", "bytes=-2", "bytes=9999-"],
             "body.Id": [*launched, *ids, *tasks * 4],
+            "body.Task": tasks,
             "body.InputFile.DirName": [str(self.instance.input), f"{self.instance.input}/"],
             "body.InputFile.Name": ["mine-1.tif", "foreign.tif"],
             "body.InputFile.Hostname": ["oem"],

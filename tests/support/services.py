@@ -12,6 +12,7 @@ from compose.pipelines import runner
 from compose.running import in_process
 from compose.settings import Settings
 from contracts.bus.local import LocalBus
+from contracts.client import HttpStatuses
 from contracts.hosting import PORTS
 from contracts.ports import Service
 from gateway.mqtt_export.service import MqttExport
@@ -23,7 +24,9 @@ async def all_services(folder: Path) -> AsyncIterator[dict[str, Service]]:
     settings, bus = Settings(data=folder), LocalBus()
     async with gateway(access(settings, "all"), bus, PORTS) as centre:
         receiver, sender = (in_process(centre.services[f"file-{kind}-gateway"]) for kind in ("receiver", "sender"))
-        async with receiver, sender, edge(settings, Peers(centre.jobs, centre.tasks, receiver, sender), bus) as mine:
+        repository = in_process(centre.services["job-repository"])
+        peers = Peers(centre.jobs, centre.tasks, receiver, sender, HttpStatuses(repository))
+        async with repository, receiver, sender, edge(settings, peers, bus) as mine:
             found = [*centre.services.values(), *mine.services(), runner(settings, centre.jobs, centre.tasks, bus)]
             async with dashboard(access(settings, "all"), PORTS) as pages:
                 yield {service.name: service for service in [*found, MqttExport(bus, _Nobody()), pages]}

@@ -17,6 +17,12 @@ def created(job_id: str = "job-1", name: str = "a.tiff", host: str = "oem", fold
     return ev.JobCreated(job_id=job_id, by="data-organizer", input_file=InputFile(**(fields | file)))
 
 
+def submitted(job_id: str = "job-1", name: str = "a.tiff", batch: str = "batch-1", place: str = "/gw/in", **more):
+    """The first fact of a job whose file a person brings."""
+    file = InputFile(hostname="gateway", dir_name=place, name=name, extension=".tiff", sha256=DIGEST, size=3)
+    return ev.JobSubmitted(job_id=job_id, by="anna", batch=batch, input_file=file, **more)
+
+
 def sending(job_id: str = "job-1"):
     return ev.TransferStarted(job_id=job_id, by="file-sender-oem")
 

@@ -15,7 +15,7 @@ import requests
 from contracts import policy
 from contracts.guard import COOKIE
 from contracts.identity import EDGE, Role, launch_word, new_word, service_word
-from tests.support.contents import Contents, contents, differences
+from tests.support.contents import Contents, contents, differences, is_shown
 from tests.support.fuzzing import Drawn, Entry, Outcome, distinct, drawn, fuzz, is_meant
 from tests.support.guarded import PASSWORD, Guarded
 from tests.support.laboratory import CONTENT, Laboratory
@@ -101,6 +101,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guardroom]:
         made = Guardroom(lab, laboratory, edges, set())
         made.draw()
         made.foreign = {job["Id"] for job in lab.gateway.jobs()}
+        lab.gateway.wait_for(lambda: is_shown(lab.gateway.data), 120, "there are images without a preview")
         lab.gateway.wait_for(Quiet(made.contents), 120, "it does not come to rest")
         yield made
     finally:

@@ -65,6 +65,7 @@ def account_for(instance: Instance, digests: dict[str, str]) -> None:
     assert twice == []
 
 
+@pytest.mark.heavy  # with kills it is part of every run
 @pytest.mark.system
 def test_a_thousand_images_come_back_once_each(instance: Instance) -> None:
     instance.start()
@@ -86,6 +87,6 @@ def test_ten_kills_at_random_moments_lose_and_double_nothing(instance: Instance)
         time.sleep(chance.uniform(0.0, 1.5))
         instance.kill()
         instance.start()
-    instance.wait_for(lambda: done(instance), 300, "not all images came back")
+    instance.wait_for(lambda: done(instance), 600, "not all images came back")
     account_for(instance, digests)
     assert instance.stop() == 0

@@ -33,19 +33,38 @@ export async function ask (method, path, body) {
   try { return JSON.parse(text) } catch { return text }
 }
 
-// Parts marked data-part are fetched anew; what has the focus keeps it.
+// Parts marked data-part are fetched anew; what has the focus keeps it, what is ticked stays so. Only what the gateway says
+// otherwise than before is replaced: what a person has done with a part since (zoomed, say) is not undone by other news.
+const TYPED = 'input:not([type="checkbox"]), textarea, select'
+const given = new WeakMap([...document.querySelectorAll('[data-part]')].map(part => [part, part.innerHTML]))
+const boxes = (part, value) => part.querySelector(`input[type="checkbox"][value="${CSS.escape(value)}"]`)
+
+function renew (part, fresh) {
+  const active = part.contains(document.activeElement) ? document.activeElement : undefined
+  const held = active?.dataset.key, box = active?.matches('input') ? active.value : undefined
+  const ticked = [...part.querySelectorAll('input[type="checkbox"]:checked')].map(one => one.value)
+  part.innerHTML = fresh
+  for (const value of ticked) { const one = boxes(part, value); if (one) one.checked = true }
+  const again = held ? part.querySelector(`[data-key="${CSS.escape(held)}"]`) : box && boxes(part, box)
+  again?.focus()
+}
+
 export async function refresh () {
-  const answer = await fetch(location.href, { headers: { Accept: 'text/html' } })
+  const here = document.querySelector('[data-refresh]')?.dataset.refresh || location.href
+  const answer = await fetch(here, { headers: { Accept: 'text/html' } })
+  if (new URL(answer.url).pathname === '/sign-in') { location.href = answer.url; return }
+  if (answer.status >= 500) throw Object.assign(new Error(answer.statusText), { kind: 'away' })
   if (!answer.ok) return
   const made = new DOMParser().parseFromString(await answer.text(), 'text/html')
   for (const part of document.querySelectorAll('[data-part]')) {
     const fresh = made.querySelector(`[data-part="${part.dataset.part}"]`)
-    if (!fresh || part.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue
+    if (!fresh && part.dataset.else === 'reload') { location.reload(); return }
+    if (!fresh || part.contains(document.activeElement) && document.activeElement.matches(TYPED)) continue
+    const said = fresh.innerHTML
+    if (said === given.get(part)) continue
+    given.set(part, said)
     local(fresh)
-    if (fresh.innerHTML === part.innerHTML) continue
-    const held = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
-    part.innerHTML = fresh.innerHTML
-    if (held) part.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus()
+    renew(part, fresh.innerHTML)
   }
   document.dispatchEvent(new Event('refreshed'))
 }
@@ -55,6 +74,8 @@ async function pressed (button) {
   let body = button.dataset.body === undefined ? undefined : JSON.parse(button.dataset.body)
   const field = button.dataset.reason && document.querySelector(button.dataset.reason)
   if (field && field.value) body = { ...body, Reason: field.value }
+  const chosen = button.dataset.choice && document.querySelector(button.dataset.choice)
+  if (chosen) body = { ...body, [chosen.name]: chosen.value }
   const ids = button.dataset.many ? [...document.querySelectorAll(button.dataset.many)].map(box => box.value) : ['']
   button.disabled = true
   try {
@@ -84,7 +105,7 @@ document.addEventListener('keydown', event => {
     event.target.blur() // the other keys mean something again
     return
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input, textarea, select')) return
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPED)) return
   const found = document.querySelector(`[data-hotkey="${CSS.escape(event.key.toLowerCase())}"]`)
   if (!found || found.disabled) return
   event.preventDefault()
@@ -95,6 +116,12 @@ document.addEventListener('change', event => {
   if (all) for (const box of document.querySelectorAll(all)) box.checked = event.target.checked
   if (event.target.matches('[data-at-once]')) event.target.form.requestSubmit()
 })
+// What is cut off for want of room is told whole.
+document.addEventListener('pointerover', event => {
+  const cell = event.target.closest('#jobs td')
+  if (cell && cell.scrollWidth > cell.clientWidth) cell.title = cell.textContent
+})
+for (const field of document.querySelectorAll('[data-zone]')) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone
 for (const field of document.querySelectorAll('[data-here]')) field.value = location.pathname + location.search
 document.getElementById('sign-in')?.addEventListener('submit', async event => {
   event.preventDefault()
@@ -113,11 +140,25 @@ export function shown (kind, why = '') {
   if (kind) line.textContent = line.dataset[kind] + (why ? ` (${why})` : '')
 }
 
+const FEW = 6 // so many rows at once are worth the eye; more would only flicker, and keep a small computer busy
+
+// As if all were put in anew; those that stay where they are are not touched.
+function arrange (body, wanted) {
+  const kept = new Set(wanted)
+  for (const row of [...body.rows]) if (!kept.has(row)) row.remove()
+  let at = body.firstElementChild
+  for (const row of wanted) {
+    if (row === at) at = at.nextElementSibling
+    else body.insertBefore(row, at)
+  }
+}
+
 function rows (table, told) {
   const body = table.tBodies[0]
   const known = new Map([...body.rows].map(row => [row.dataset.id, row]))
   const held = body.contains(document.activeElement) ? document.activeElement.closest('tr').dataset.id : undefined
-  for (const [id, html] of Object.entries(told.rows || {})) {
+  const changed = Object.entries(told.rows || {})
+  for (const [id, html] of changed) {
     const made = document.createElement('template')
     made.innerHTML = html
     const row = made.content.firstElementChild
@@ -126,11 +167,12 @@ function rows (table, told) {
     if (old && old.outerHTML === row.outerHTML) continue
     if (old) old.replaceWith(row)
     known.set(id, row)
+    if (changed.length > FEW) continue
     row.classList.add('fresh')
     setTimeout(() => row.classList.remove('fresh'), 50)
   }
   if (told.order) {
-    body.replaceChildren(...told.order.map(id => known.get(id)).filter(Boolean))
+    arrange(body, told.order.map(id => known.get(id)).filter(Boolean))
     const none = document.getElementById('none')
     if (none) none.hidden = body.rows.length > 0
   }
@@ -164,6 +206,7 @@ function follow (path, hear) {
 }
 
 local(document)
+for (const part of document.querySelectorAll('[data-part]')) given.set(part, part.innerHTML)
 const list = document.querySelector('table[data-live]')
 if (list) {
   follow(list.dataset.live, told => {
@@ -172,17 +215,27 @@ if (list) {
   })
 }
 const watched = document.querySelector('[data-follow]')
-if (watched) follow(watched.dataset.follow, () => refresh().catch(() => shown('lost')))
+if (watched) follow(watched.dataset.follow, () => refresh().catch(error => shown(error.kind || 'lost')))
 const slow = document.querySelector('[data-every]')
 if (slow) {
-  setInterval(() => refresh().then(() => shown(''), () => shown('lost')), 1000 * slow.dataset.every)
+  setInterval(() => refresh().then(() => shown(''), error => shown(error.kind || 'lost')), 1000 * slow.dataset.every)
 }
+
+// A page that shows nothing live still says when what it is to change cannot be reached.
+async function lives () {
+  const known = document.querySelector('header nav a')
+  try {
+    const answer = await fetch(known ? '/gateway/job-repository/api/v1/health' : '/api/v1/health')
+    shown(answer.status >= 500 ? 'away' : '')
+  } catch { shown('lost') }
+}
+if (!list && !watched && !slow) setInterval(lives, 4000)
 document.getElementById('invite-form')?.addEventListener('submit', async event => {
   event.preventDefault()
   const told = document.getElementById('code')
   try {
     const made = await ask('POST', '/gateway/job-repository/api/v1/enrolments', Object.fromEntries(new FormData(event.target)))
-    told.textContent = `${told.dataset.words} cytobus enroll ${location.protocol}//${location.hostname} '${made.Code}'`
+    told.textContent = `${told.dataset.words} cytobus enroll ${location.protocol}//${location.hostname} '${made.Code}${told.dataset.mark}'`
   } catch (error) { tell('failed', error.message) }
 })
 document.documentElement.dataset.ready = 'true'

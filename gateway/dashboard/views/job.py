@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.models import FINAL, Job, State
-from contracts.operations import GIVEN_UP
+from contracts.models import FINAL, Job, Round, State, Trouble
+from contracts.operations import APPLICABLE, GIVEN_UP
+from gateway.dashboard.views.jobs import TONES, result_line
 
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
 ARRIVED = "input-delivered"
@@ -38,8 +39,16 @@ def pictures(job: Job, files: Sequence[File], history: Sequence[Mapping[str, Any
     """Those of the files that can be looked at: they have come to the gateway, and retention has left them there."""
     if job.files:
         return []
-    here = bool(job.input_file.archive_name) or any(line["What"] == ARRIVED for line in history)
+    here = bool(job.input_file.archive_name) or _has_arrived(history)
     return [one for one in files if one.kind in ("picture", "labels") and (here or one.place != "input")]
+
+
+def _has_arrived(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the image has come to the gateway, and is not being sent again."""
+    for line in reversed(history):
+        if line["What"] == ARRIVED or line.get("To") == State.SENDING:
+            return bool(line["What"] == ARRIVED)
+    return False
 
 
 def kind_of(name: str, *, made: bool) -> str:
@@ -64,6 +73,52 @@ def may_be_reviewed(job: Job) -> bool:
     return job.state is State.COMPLETE
 
 
+def others(job: Job, tasks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The tasks by which the job can be processed again; none while it is on its way."""
+    if job.state not in APPLICABLE:
+        return []
+    return [task for task in tasks if not task.get("Disabled")]
+
+
+REMEDIES: Mapping[str, str] = {
+    Trouble.NO_TASK: "no-task",
+    Trouble.TRANSMIT_JOB: "line",
+    Trouble.TRANSMIT_FILE: "line",
+    Trouble.PIPELINE: "pipeline",
+    Trouble.VALIDATE_JOB: "files",
+    Trouble.VALIDATE_FILE: "files",
+    Trouble.PUBLISH: "launch",
+    Trouble.ARCHIVE: "disk",
+    Trouble.WRITE: "disk",
+    Trouble.CANCELLED: "cancelled",
+}
+
+
+def remedy(job: Job) -> str:
+    """The word for what helps a job that is in trouble; empty for one that is not."""
+    trouble = job.error_details.error if job.error_details else ""
+    if job.state is State.COMPLETE or not trouble:
+        return ""
+    return REMEDIES.get(trouble, "other")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended once, before it was processed again."""
+
+    at: int
+    state: str
+    tone: str
+    said: str
+    verification: int
+
+
+def ended(one: Round) -> Ended:
+    """As the page shows it."""
+    details = one.pipeline_details
+    return Ended(one.ended, str(one.state), TONES[one.state], result_line(details.results), one.verification)
+
+
 @dataclass(frozen=True)
 class Step:
     """A line of the history. ``after`` is how long it took from the line before (ns)."""
@@ -85,3 +140,8 @@ def steps(history: Sequence[Mapping[str, Any]]) -> list[Step]:
         after = max(0, at - found[-1].at) if found else 0
         found.append(Step(at, after, str(line["By"]), str(line["What"]), state, str(line["Why"])))
     return found
+
+
+def took(history: Sequence[Mapping[str, Any]]) -> int:
+    """From the first line to the last (ns)."""
+    return max(0, int(history[-1]["At"]) - int(history[0]["At"])) if history else 0

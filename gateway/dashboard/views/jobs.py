@@ -3,17 +3,19 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from contracts.listing import query_of
 from contracts.models import Job, State
 from contracts.ports import JobQuery
+from gateway.dashboard.views.paging import cursor
+from gateway.dashboard.views.times import moment_in
 
-ROWS = 50
-"""Jobs on a page."""
+ROWS = (50, 25, 100, 200)
+"""Jobs on a page; the first if nothing else is asked."""
 SINCE: Mapping[str, int] = {"hour": 3600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
 """The times that can be asked for (s)."""
-FILTERS = ("name", "state", "hostname", "task", "pipeline", "since", "order")
+TIMES = ("since", "from", "to")
+FILTERS = ("name", "state", "hostname", "task", "pipeline", *TIMES, "zone", "sort", "order", "rows")
 TONES: Mapping[State, str] = {
     **dict.fromkeys((State.CREATED, State.SENDING, State.RECEIVED), "waiting"),
     **dict.fromkeys((State.RUNNING, State.PROCESSED, State.DELIVERING, State.DELIVERED), "running"),
@@ -34,6 +36,7 @@ class Row:
     tone: str
     instrument: str
     task: str
+    created: int
     updated: int
     """ns since the epoch"""
     said: str
@@ -43,12 +46,39 @@ class Row:
 
 def asked(params: Mapping[str, str], now: int) -> JobQuery:
     """What the page's address asks for (``now``: ns). Raises ``BadRequest``. Empty filters do not narrow."""
-    given = {name: value for name, value in params.items() if value and name in (*FILTERS, "after")}
-    given["limit"] = str(ROWS)
-    seconds = SINCE.get(given.pop("since", ""))
-    if seconds is not None:
-        given["updated_since"] = str(now - seconds * 10**9)
+    given = {name: params[name] for name in ("name", "state", "hostname", "task", "pipeline") if params.get(name)}
+    given |= times(params, now)
+    given["sort"], given["order"] = order(params)
+    given["limit"] = str(rows(params))
+    if params.get("after"):
+        given |= cursor(params["after"])
     return query_of(given)
+
+
+def times(params: Mapping[str, str], now: int) -> dict[str, str]:
+    """From when to when jobs have changed last: so long ago, or from and to in the reader's own time."""
+    zone, found = params.get("zone", ""), {}
+    since = [now - seconds * 10**9 for word, seconds in SINCE.items() if word == params.get("since")]
+    if params.get("from"):
+        since.append(moment_in("from", params["from"], zone))
+    if since:
+        found["updated_since"] = str(max(since))
+    if params.get("to"):
+        found["updated_until"] = str(moment_in("to", params["to"], zone))
+    return found
+
+
+def order(params: Mapping[str, str]) -> tuple[str, str]:
+    """By what the jobs are sorted, and which way round. Jobs of a time are sorted by it, if nothing else is asked."""
+    usual = "changed" if any(params.get(name) for name in TIMES) else "registered"
+    sort = params.get("sort") or usual
+    return sort, params.get("order") or ("asc" if sort == "name" else "desc")
+
+
+def rows(params: Mapping[str, str]) -> int:
+    """How many jobs are on a page."""
+    said = params.get("rows", "")
+    return int(said) if said in map(str, ROWS) else ROWS[0]
 
 
 def row(job: Job, tasks: Mapping[str, str]) -> Row:
@@ -61,6 +91,7 @@ def row(job: Job, tasks: Mapping[str, str]) -> Row:
         tone=TONES[job.state],
         instrument=job.origin_host,
         task=tasks.get(details.task_id, details.task_id[:8]),
+        created=job.created,
         updated=job.last_updated,
         said=shortened(job.reason or result_line(details.results)),
         verification=job.verification,
@@ -88,32 +119,3 @@ def _number(value: object) -> str:
 def shortened(text: str) -> str:
     """At most ``SHORT`` signs."""
     return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
-
-
-@dataclass(frozen=True)
-class Paging:
-    """Addresses of the pages around this one; empty where there is none."""
-
-    first: str = ""
-    before: str = ""
-    next: str = ""
-
-
-def paging(params: Mapping[str, str], following: int | None) -> Paging:
-    """Keyset paging: ``following`` is the cursor of the next page; the way back is kept in the address."""
-    filters = {name: params[name] for name in FILTERS if params.get(name)}
-    after, trail = params.get("after", ""), [one for one in params.get("trail", "").split(".") if one.isdigit()]
-    onward = ""
-    if following is not None:
-        passed = [*trail, after or "0"][-100:]
-        onward = _address({**filters, "after": str(following), "trail": ".".join(passed)})
-    if not after:
-        return Paging(next=onward)
-    back = dict(filters)
-    if trail and trail[-1] != "0":
-        back |= {"after": trail[-1], "trail": ".".join(trail[:-1])}
-    return Paging(first=_address(filters), before=_address(back), next=onward)
-
-
-def _address(params: Mapping[str, str]) -> str:
-    return "/?" + urlencode({name: value for name, value in params.items() if value})

@@ -1,10 +1,11 @@
 """The queue of results that are to be judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from contracts.models import Job
+from contracts.models import Job, State
 from gateway.dashboard.views.jobs import result_line, shortened
 
 FILTERS = ("verification", "task", "name", "hostname")
@@ -80,6 +81,35 @@ def more(link: str, params: Mapping[str, str]) -> str:
     """The address of the next part of the queue; empty where there is none."""
     after = parse_qs(urlsplit(link).query).get("after", [""])[0]
     return _with(params, {"after": after}) if after else ""
+
+
+def bulk(params: Mapping[str, str]) -> dict[str, str | int]:
+    """The same filters as ``POST /api/v1/jobs/review`` takes them."""
+    words = {"task": "Task", "name": "Name", "hostname": "Instrument"}
+    found: dict[str, str | int] = {word: params[name] for name, word in words.items() if params.get(name)}
+    return found | {"Judged": int(wanted(params)["verification"])}
+
+
+def concerns(params: Mapping[str, str], jobs: Iterable[Job], shown: str) -> bool:
+    """Whether a page with these filters, on which this job is looked at, may look different now."""
+    return any(job.id == shown or _fits(params, job) for job in jobs)
+
+
+def _fits(params: Mapping[str, str], job: Job) -> bool:
+    asked = ((params.get("task"), job.pipeline_details.task_id), (params.get("hostname"), job.origin_host))
+    named = params.get("name", "").lower() in job.input_file.name.lower()
+    return job.state is State.COMPLETE and named and all(not one or one == found for one, found in asked)
+
+
+def last_word(history: Sequence[Mapping[str, Any]]) -> Mapping[str, str] | None:
+    """Who judged a result last, and why; None while nobody has."""
+    said = [line for line in history if str(line["What"]).startswith("review: ")]
+    return {"by": str(said[-1]["By"]), "why": str(said[-1]["Why"])} if said else None
+
+
+def here(params: Mapping[str, str], job_id: str) -> str:
+    """This page, with the job that it shows now whatever becomes of the queue."""
+    return _address(params, job_id) if job_id else _with(params, {})
 
 
 def _address(params: Mapping[str, str], job_id: str) -> str:

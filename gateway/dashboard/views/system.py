@@ -1,15 +1,13 @@
-"""How the gateway is: figures, charts, and whether pipelines and instruments are alive."""
+"""How the gateway is: figures and charts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-ALIVE_NS = 90 * 10**9
-"""A pipeline whose runner was heard of within this time is alive; runners register every 30 s."""
 WIDTH, HEIGHT = 560, 120
+MOST_POINTS = 360
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,21 @@ def sample(text: str, at: float) -> Sample:
 
 @dataclass(frozen=True)
 class Chart:
-    """A line over the last hour."""
+    """A line over time. ``levels``: the figures at its grid lines, highest first; times in ns since the epoch."""
 
     key: str
     points: str
     """As SVG has them"""
     last: str
     most: str
+    levels: tuple[str, ...] = ()
+    start: int = 0
+    end: int = 0
 
 
-def charts(samples: Sequence[Sample]) -> list[Chart]:
+def charts(samples: Sequence[Sample], hours: int = 1) -> list[Chart]:
     """Throughput, mean time a job takes, jobs on their way. A restart of the gateway is no negative throughput."""
+    samples = thinned(samples, hours)
     pairs = list(pairwise(samples))
     rate = [max(0.0, b.ended - a.ended) / max(b.at - a.at, 1e-3) * 60 for a, b in pairs]
     latency = [max(0.0, b.spent - a.spent) / (b.timed - a.timed) if b.timed > a.timed else 0.0 for a, b in pairs]
@@ -68,41 +70,92 @@ def charts(samples: Sequence[Sample]) -> list[Chart]:
     return [_chart(key, times, values) for key, values in lines.items()]
 
 
+def thinned(samples: Sequence[Sample], hours: int) -> list[Sample]:
+    """Those of the last hours, so few that a line can show them; the first and the last always."""
+    if not samples:
+        return []
+    kept = [one for one in samples if one.at >= samples[-1].at - hours * 3600]
+    step = -(-len(kept) // MOST_POINTS)
+    return kept[(len(kept) - 1) % step :: step]
+
+
 def _chart(key: str, times: Sequence[float], values: Sequence[float]) -> Chart:
-    if not values:
+    if len(values) < 2:  # one point is no line
         return Chart(key, "", "", "")
     most = max(values)
+    top = most or 1.0
     start, span = times[0], max(times[-1] - times[0], 1.0)
     points = " ".join(
-        f"{(at - start) / span * WIDTH:.1f},{HEIGHT - 4 - value / (most or 1.0) * (HEIGHT - 8):.1f}"
+        f"{(at - start) / span * WIDTH:.1f},{HEIGHT - value / top * HEIGHT:.1f}"
         for at, value in zip(times, values, strict=True)
     )
-    return Chart(key, points, f"{values[-1]:.3g}", f"{most:.3g}")
+    levels = tuple(f"{top * part:.3g}" for part in (1, 0.5, 0))
+    ends = int(times[0] * 1e9), int(times[-1] * 1e9)
+    return Chart(key, points, f"{values[-1]:.3g}", f"{most:.3g}", levels, *ends)
 
 
-def with_life(pipelines: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
-    """Registered pipelines, and whether each is alive (``now``: ns)."""
-    return [{**one, "seen": int(one["lastSeen"]), "alive": now - int(one["lastSeen"]) < ALIVE_NS} for one in pipelines]
+@dataclass
+class Queue:
+    """A desk of a service: what lies on it, what is worked on, how often something had to be tried again."""
+
+    service: str
+    name: str
+    waiting: int = 0
+    in_hand: int = 0
+    retries: int = 0
+    trouble: bool = False
 
 
-def instruments(edges: Sequence[Mapping[str, Any]], jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Enrolled instruments, and those of which the last jobs came (``jobs``: newest first)."""
-    found: dict[str, dict[str, Any]] = {
-        one["Name"]: {
-            "name": one["Name"],
-            "since": one["Since"] or 0,
-            "seen": one["Seen"] or 0,
-            "revoked": bool(one["Revoked"]),
-            "enrolled": True,
-            "last": 0,
-            "file": "",
-        }
-        for one in edges
-    }
-    for job in jobs:
-        name = job["OriginHost"]
-        unknown = {"name": name, "since": 0, "seen": 0, "revoked": False, "enrolled": False, "last": 0, "file": ""}
-        known = found.setdefault(name, unknown)
-        if not known["last"]:
-            known["last"], known["file"] = job["Created"], job["InputFile"]["Name"]
-    return sorted(found.values(), key=lambda one: str(one["name"]))
+@dataclass
+class Place:
+    """A disk that must have room (bytes)."""
+
+    name: str
+    free: int = 0
+    least: int = 0
+
+    @property
+    def tone(self) -> str:
+        return "bad" if self.free < self.least else "waiting" if self.free < 2 * self.least else "good"
+
+
+@dataclass
+class Figures:
+    """What services say of their work."""
+
+    queues: list[Queue]
+    places: list[Place]
+    outbox: int = 0
+    """Messages that wait for the bus."""
+    bus_away: bool = False
+
+
+QUEUES = {
+    "cytobus_desk_in_hand": "in_hand",
+    "cytobus_desk_queue": "waiting",
+    "cytobus_desk_retries_total": "retries",
+    "cytobus_desk_trouble": "trouble",
+}
+PLACES = {"cytobus_disk_free_bytes": "free", "cytobus_disk_least_bytes": "least"}
+
+
+def figures(texts: Mapping[str, str]) -> Figures:
+    """Of the services' ``/metrics``, by service. Raises ``ValueError`` for text that is none."""
+    queues: dict[tuple[str, str], Queue] = {}
+    places: dict[str, Place] = {}
+    found = Figures([], [])
+    for service, text in texts.items():
+        for family in text_string_to_metric_families(text):
+            for one in family.samples:
+                if one.name in QUEUES:
+                    queue = queues.setdefault((service, one.labels["desk"]), Queue(service, one.labels["desk"]))
+                    setattr(queue, QUEUES[one.name], int(one.value))
+                elif one.name in PLACES:
+                    place = places.setdefault(one.labels["place"], Place(one.labels["place"]))
+                    setattr(place, PLACES[one.name], int(one.value))
+                elif one.name == "cytobus_outbox_messages":
+                    found.outbox = int(one.value)
+                elif one.name == "cytobus_bus_trouble":
+                    found.bus_away |= bool(one.value)
+    found.queues, found.places = list(queues.values()), sorted(places.values(), key=lambda place: place.name)
+    return found

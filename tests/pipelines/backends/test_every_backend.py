@@ -155,7 +155,7 @@ def test_the_pipeline_finds_the_same_nuclei_wherever_its_model_runs(
         (tmp_path / name).mkdir()
         result = Nuclei().run(Work(tmp_path / "a.tif", tmp_path / name))
         found[name] = json.loads(result.results)["count"], tifffile.imread(tmp_path / name / "a_labels.tif")
-        pipeline._model("fp32").close()  # noqa: SLF001
+        pipeline._model("fp32", None).close()  # noqa: SLF001
     pipeline._model.cache_clear()  # noqa: SLF001
     assert found["here"][0] == found["there"][0] > 20
     assert np.mean(found["here"][1] != found["there"][1]) < 1e-3

@@ -1,0 +1,1 @@
+"""Batches: what people submit together, kept and counted."""

@@ -1,0 +1,168 @@
+"""The gateway's tables."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+IN_BATCH = "batch <> ''"
+"""Of jobs in batches, word for word as in their index, which is then known to hold all that is looked for."""
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """An index of the rows that are looked for, which are few."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("origin_host", sa.Text, nullable=False),
+    sa.Column("origin_dir", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("pipeline", sa.Text, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("lease_holder", sa.Text, nullable=False),
+    sa.Column("lease_until", sa.BigInteger, nullable=False),
+    sa.Column("not_before", sa.BigInteger, nullable=False),
+    sa.Column("wants_preview", sa.Boolean, nullable=False),
+    sa.Column("last_updated", sa.BigInteger, nullable=False),
+    sa.Column("doc", sa.Text, nullable=False),
+    sa.Column("kept_since", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("verification", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("batch", sa.Text, nullable=False, server_default=""),
+    sa.Index("job_by_state", "state", "seq"),
+    sa.Index("job_by_location", "origin_host", "origin_dir", "name"),
+    sa.Index("job_by_owner", "owner", "seq"),
+    sa.Index("job_by_host", "origin_host", "state", "seq"),
+    sa.Index("job_by_update", "last_updated", "seq"),
+    sa.Index("job_by_name", "name", "seq"),
+    sa.Index("job_by_status", "status", "seq"),
+    sa.Index("job_by_pipeline", "pipeline", "seq"),
+    sa.Index("job_by_task", "task", "seq"),
+    sa.Index("job_silent", "lease_until", **_where("lease_holder = '' AND lease_until > 0")),
+    sa.Index("job_unseen", "seq", **_where("wants_preview")),
+    sa.Index("job_kept", "seq", **_where("kept_since > 0")),
+    sa.Index("job_by_batch", "batch", "seq", "state", **_where(IN_BATCH)),
+    sa.Index("job_judged", "verification", "seq", **_where("state = 'complete'")),
+    sqlite_autoincrement=True,  # a cursor must not come to mean another job when the newest is deleted
+)
+
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("job_id", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("from_state", sa.Text, nullable=False),
+    sa.Column("to_state", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Index("history_by_job", "job_id", "seq"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+)
+
+placed = sa.Table(
+    "placed",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True),  # the path of an output that waits to be delivered and archived
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Index("placed_by_job", "job"),
+)
+
+task = sa.Table(
+    "task",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("doc", sa.Text, nullable=False),
+    sa.Column("place", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+batch = sa.Table(
+    "batch",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),  # its id; empty: by the rules
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+)
+
+batch_entry = sa.Table(
+    "batch_entry",
+    metadata,
+    sa.Column("batch", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # of what was submitted and is no job, in its folders
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("said", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+EPOCH = "epoch"
+"""The note that tells which restore of a backup a database is of."""
+note = sa.Table(
+    "note",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+pipeline = sa.Table(
+    "pipeline",
+    metadata,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("parameters", sa.Text, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("last_seen", sa.BigInteger, nullable=False),
+    sa.Column("about", sa.Text, nullable=False, server_default="{}"),
+)
+
+edge_status = sa.Table(
+    "edge_status",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("doc", sa.Text, nullable=False),
+)
+
+model = sa.Table(
+    "model",
+    metadata,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("pipeline", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("doc", sa.Text, nullable=False),
+    sa.UniqueConstraint("pipeline", "version", name="model_version"),
+)
+
+model_choice = sa.Table(
+    "model_choice",
+    metadata,
+    sa.Column("pipeline", sa.Text, primary_key=True),
+    sa.Column("doc", sa.Text, nullable=False),
+)
