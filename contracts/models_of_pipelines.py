@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from contracts.errors import BadRequest
 from contracts.models import Model
+from contracts.zips import DAMAGE
 
 METADATA = "metadata.json"
 CARD = "CARD.md"
@@ -179,18 +180,7 @@ class _sound:  # noqa: N801 - used like a function
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
-        import zlib
-
-        damage = (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            OverflowError,
-            ValueError,
-        )
-        if error is not None and isinstance(error, damage):
+        if error is not None and isinstance(error, DAMAGE):
             raise BadRequest(f"{self._what} is no zip file that can be read ({error}): pack it again") from None
 
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import uuid
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.disk import place, room_at
 from contracts.errors import BadRequest, Conflict
+from contracts.zips import DAMAGE
 from gateway import database as db
 from gateway import tables
 from gateway.identity.surviving import Reapplied, known, reapply
@@ -156,24 +156,11 @@ def restore(url: str, source: Path, *, force: bool = False) -> tuple[Manifest, R
     return manifest, reapplied
 
 
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
-    OverflowError,
-)
-"""What reading a damaged zip file raises."""
-
-
 @contextlib.contextmanager
 def _undamaged(source: Path) -> Iterator[None]:
     try:
         yield
-    except DAMAGE as error:
+    except (*DAMAGE, KeyError) as error:
         words = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadRequest(f"{source} is damaged or no backup of cytobus ({words}); nothing was changed") from None
 

@@ -19,6 +19,15 @@ class Beside(Protocol):
     def operations(self) -> Operations: ...
 
 
+class Still:
+    """Routes alone: nothing runs beside them."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Nothing begins, and nothing ends."""
+        yield
+
+
 class Together:
     """Several as one. Routes of the first are tried first."""
 

@@ -1,8 +1,5 @@
 """The routes about batches, served beside the job repository's."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +12,7 @@ from contracts.gojson import without_nul
 from contracts.openapi import Operations
 from gateway.asked import Body, read
 from gateway.batches.store import BatchStore
+from gateway.beside import Still
 
 MOST = 100
 """Batches on a page."""
@@ -29,16 +27,11 @@ class NewBatch(Body):
     task: str = Field(default="", max_length=200)
 
 
-class BatchRoutes:
+class BatchRoutes(Still):
     """Who submits makes a batch, and follows it."""
 
     def __init__(self, store: BatchStore) -> None:
         self._store = store
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Nothing runs beside."""
-        yield
 
     def routes(self) -> list[BaseRoute]:
         return [

@@ -1,8 +1,5 @@
 """The routes by which instruments say how they are, and people read it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -13,21 +10,17 @@ from contracts.errors import BadRequest, NotFound
 from contracts.guard import confine
 from contracts.openapi import Operations
 from gateway.asked import read
+from gateway.beside import Still
 from gateway.edges.store import StatusStore
 
 MOST_BYTES = 2**18
 
 
-class EdgeRoutes:
+class EdgeRoutes(Still):
     """Served beside the job repository. An instrument that is known tells of itself and of no other."""
 
     def __init__(self, store: StatusStore) -> None:
         self._store = store
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Nothing runs beside the routes."""
-        yield
 
     def routes(self) -> list[BaseRoute]:
         return [

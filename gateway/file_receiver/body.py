@@ -1,16 +1,15 @@
 """Takes in a request's body: the network fills one block while the disk takes the one before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 
 from contracts.disk import BLOCK
 from contracts.errors import AppError
 from contracts.transfer import TooLong
-
-T = TypeVar("T")
+from gateway.threads import finished
 
 
 class Stalled(AppError):
@@ -100,13 +99,3 @@ async def _pieces(request: Request, patience: float) -> AsyncIterator[bytes]:
             return
         if piece:
             yield piece
-
-
-async def finished(work: Awaitable[T]) -> T:
-    """The work's result. A cancellation is heard only when the work is over: a thread cannot be called back."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import logging
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from email.utils import formatdate
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -15,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from contracts import meters, transfer, web
+from contracts import meters, transfer
 from contracts.condition import Condition
 from contracts.desk import Desk
 from contracts.disk import bare_name
@@ -29,14 +26,15 @@ from contracts.room import Room
 from contracts.waiting import say_waiting
 from gateway.file_receiver import rules
 from gateway.file_receiver.admission import Admission
-from gateway.file_receiver.body import finished, received
+from gateway.file_receiver.body import received
 from gateway.file_receiver.plain import PlainCalls
 from gateway.file_receiver.store import Part, Store, Upload
+from gateway.file_receiver.tus import answered, progress
 from gateway.file_receiver.uploads import Uploads, let_go
 from gateway.file_receiver.writing import Appending, Arriving
 from gateway.submission.service import Submissions
+from gateway.threads import finished
 
-log = logging.getLogger(__name__)
 FILES = "/api/v1/files"
 
 
@@ -98,26 +96,11 @@ class FileReceiver:
     async def running(self) -> AsyncIterator[None]:
         """Removes expired uploads, at once and then hourly. Raises when the folder cannot be used."""
         await asyncio.to_thread(self._store.prepare)
-        stop = asyncio.Event()
-        sweeping = asyncio.create_task(self._sweep(stop), name=f"{self.name} expiry")
-        try:
-            async with self._beside.running() if self._beside else contextlib.nullcontext():
-                yield
-        finally:
-            stop.set()
-            await sweeping
-
-    async def _sweep(self, stop: asyncio.Event) -> None:
-        while True:
-            try:
-                if gone := await self._uploads.expire(time.time() - self._days * 86400):
-                    log.info("%s: removed %d unfinished uploads that nobody went on with", self.name, gone)
-            except AppError as error:
-                log.warning("%s: cannot remove expired uploads: %s", self.name, error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(3600):
-                    await stop.wait()
-                    return
+        async with (
+            self._uploads.expiring(self._days, self.name),
+            self._beside.running() if self._beside else contextlib.nullcontext(),
+        ):
+            yield
 
     async def _answer(self, request: Request) -> Response:
         """One tus request: its answer and its errors all bear the protocol's headers."""
@@ -130,16 +113,7 @@ class FileReceiver:
         verbs |= {"HEAD": self._head, "PATCH": self._patch, "DELETE": self._delete} if one else {"POST": self._post}
         if verb not in verbs:
             raise HTTPException(405)
-        try:
-            if verb != "OPTIONS":
-                transfer.check_version(request.headers)
-            response = await verbs[verb](request)
-        except AppError as error:
-            response = await web.on_app_error(request, error)
-            response.headers["Tus-Version"] = transfer.VERSION
-        response.headers["Tus-Resumable"] = transfer.VERSION
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return await answered(request, verbs[verb], versioned=verb != "OPTIONS")
 
     async def _options(self, _request: Request) -> Response:
         headers = {
@@ -166,19 +140,19 @@ class FileReceiver:
                 if creation.body != 0:
                     await self._append(request, part, creation.checksum)
             await self._deliver(part)
-            return Response(status_code=201, headers=location | self._progress(part))
+            return Response(status_code=201, headers=location | progress(part, self._days))
 
     async def _head(self, request: Request) -> Response:
         name = request.path_params["upload"]
         known = self._uploads.taken(name)
         if known is not None and not await let_go(known):
             confine(request, known.upload.host, f"upload {name}")
-            return Response(headers=self._progress(known))
+            return Response(headers=progress(known, self._days))
         async with self._uploads.held(name) as part:
             confine(request, part.upload.host, f"upload {name}")
             # A sender takes a full offset for "delivered", so it must be.
             await self._deliver(part)
-            return Response(headers=self._progress(part))
+            return Response(headers=progress(part, self._days))
 
     async def _patch(self, request: Request) -> Response:
         async with self._uploads.held(request.path_params["upload"]) as part:
@@ -188,7 +162,7 @@ class FileReceiver:
                 await self._check_wanted(part)
                 await self._append(request, part, patch.checksum)
             await self._deliver(part)
-            return Response(status_code=204, headers=self._progress(part))
+            return Response(status_code=204, headers=progress(part, self._days))
 
     async def _check_wanted(self, part: Part) -> None:
         """Raises ``NotFound`` where the job was deleted or cancelled meanwhile; who then begins anew, hears why."""
@@ -208,12 +182,6 @@ class FileReceiver:
             confine(request, part.upload.host, "this upload")
             await self._uploads.forget(part)
             return Response(status_code=204)
-
-    def _progress(self, part: Part) -> dict[str, str]:
-        headers = {"Upload-Offset": str(part.offset), "Upload-Length": str(part.upload.length)}
-        if not part.full:
-            headers["Upload-Expires"] = formatdate(time.time() + self._days * 86400, usegmt=True)
-        return headers
 
     async def _job(self, metadata: Mapping[str, str]) -> Job:
         job_id = metadata.get("jobid", "")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,10 +11,14 @@ from contracts import transfer
 from contracts.disk import bare_name
 from contracts.errors import AppError
 from gateway.file_receiver.store import Part, Store, Upload
+from gateway.file_receiver.tus import DAY
 
+log = logging.getLogger(__name__)
 MOST_IN_MEMORY = 1024
 CLAIM = 60.0
 """Seconds for which room is kept for an upload that nobody goes on with."""
+EXPIRE_EVERY = 3600.0
+"""Seconds between two looks for uploads that nobody goes on with."""
 BREATHER = 5.0
 """Seconds for which a question about an upload waits while another request writes to it."""
 
@@ -72,6 +77,30 @@ class Uploads:
         """It is over: nothing is left of what had arrived."""
         await asyncio.to_thread(self._store.remove, part)
         self._parts.pop(part.upload.id, None)
+
+    @asynccontextmanager
+    async def expiring(self, days: float, what: str) -> AsyncIterator[None]:
+        """Those to which nothing was added for so long are removed, at once and then hourly, while the context is
+        open. ``what``: whose they are, for the log."""
+        stop = asyncio.Event()
+        sweeping = asyncio.create_task(self._sweep(days, what, stop), name=f"{what} expiry")
+        try:
+            yield
+        finally:
+            stop.set()
+            await sweeping
+
+    async def _sweep(self, days: float, what: str, stop: asyncio.Event) -> None:
+        while True:
+            try:
+                if gone := await self.expire(time.time() - days * DAY):
+                    log.info("%s: removed %d unfinished uploads that nobody went on with", what, gone)
+            except AppError as error:
+                log.warning("%s: cannot remove expired uploads: %s", what, error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXPIRE_EVERY):
+                    await stop.wait()
+                    return
 
     async def expire(self, before: float) -> int:
         """Remove those to which nothing was added since then (s since the epoch); how many."""

@@ -6,15 +6,16 @@ import io
 import re
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from contracts.disk import BLOCK, open_plain
 from contracts.errors import AppError
 from contracts.models import Job
-from gateway.file_sender.places import check_kept, place_of
-from gateway.files import GatewayFiles, archived_path
+from gateway.file_sender.places import check_kept, input_of, place_of
+from gateway.files import GatewayFiles
 
 PACKED = frozenset({".png", ".jpg", ".jpeg", ".gif", ".zip", ".gz", ".webp", ".jp2"})
 """Files that become no smaller."""
@@ -41,8 +42,7 @@ def members(job: Job, files: GatewayFiles, *, with_input: bool) -> tuple[list[Me
     found: list[Member] = []
     problems: list[str] = []
 
-    def add(name: str, sha256: str, where: object) -> None:
-        assert callable(where)
+    def add(name: str, sha256: str, where: Callable[[], Path]) -> None:
         try:
             check_kept(job)
             found.append(Member(f"{job.origin_dir}/{name}" if job.batch else name, where(), sha256))
@@ -50,14 +50,9 @@ def members(job: Job, files: GatewayFiles, *, with_input: bool) -> tuple[list[Me
             problems.append(f"{name}: {error}")
 
     if with_input:
-        file = job.input_file
-        add(
-            file.name,
-            file.sha256,
-            lambda: archived_path(file, files.archive) if file.archive_name else files.input_path(file),
-        )
+        add(job.input_file.name, job.input_file.sha256, partial(input_of, job, files))
     for output in job.pipeline_details.output_files or ():
-        add(output.name, output.sha256, lambda output=output: place_of(job, output, files))
+        add(output.name, output.sha256, partial(place_of, job, output, files))
     return found, problems
 
 

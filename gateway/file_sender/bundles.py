@@ -1,8 +1,7 @@
 """The route by which results are downloaded as one zip."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -15,8 +14,9 @@ from contracts.models import Job
 from contracts.ports import JobQuery, Jobs
 from gateway.file_sender.bundle import Bundle, bundle_name
 from gateway.files import GatewayFiles
+from gateway.threads import finished
 
-T = TypeVar("T")
+ZIP = "application/zip"
 PAGE = 100
 """Jobs of a batch that are held at once."""
 
@@ -55,10 +55,10 @@ class Bundles:
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(bundle_name(name), safe='')}",
             "Cache-Control": "no-store",
         }
-        body = b"" if request.method == "HEAD" else _flowing(jobs, self._files, with_input, bool(batch))
-        if isinstance(body, bytes):
-            return Response(body, headers=headers, media_type="application/zip")
-        return StreamingResponse(body, headers=headers, media_type="application/zip")
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type=ZIP)
+        body = _flowing(jobs, self._files, with_input, bool(batch))
+        return StreamingResponse(body, headers=headers, media_type=ZIP)
 
     async def _of(self, batch: str) -> AsyncIterator[Job]:
         query: JobQuery | None = JobQuery(batch=batch, newest_first=False, limit=PAGE)
@@ -87,19 +87,9 @@ async def _flowing(
 async def _blocks(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Each made in a thread; who listens no longer does not leave one at work with files open."""
     try:
-        while block := await _over(asyncio.to_thread(next, blocks, b"")):
+        while block := await finished(asyncio.to_thread(next, blocks, b"")):
             yield block
     finally:
         close = getattr(blocks, "close", None)
         if close is not None:
             await asyncio.to_thread(close)
-
-
-async def _over(work: Awaitable[T]) -> T:
-    """The work's result; a cancellation is heard only when it is over."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -14,8 +14,8 @@ from contracts.disk import is_file
 from contracts.errors import BadRequest, NotFound, Rejected
 from contracts.models import Job
 from gateway.file_sender.painter import Painter
-from gateway.file_sender.places import check_kept, place_of
-from gateway.files import GatewayFiles, archived_path
+from gateway.file_sender.places import check_kept, input_of, place_of
+from gateway.files import GatewayFiles
 
 T = TypeVar("T")
 MOST = {"level": 24, "x": 2**20, "y": 2**20, "size": 1024, "channel": 63, "side": 1024}
@@ -82,8 +82,7 @@ class Pictures:
     def _path(self, job: Job, place: str) -> Path:
         check_kept(job)
         if place == "input":
-            file = job.input_file
-            path = archived_path(file, self._files.archive) if file.archive_name else self._files.input_path(file)
+            path = input_of(job, self._files)
         else:
             outputs = job.pipeline_details.output_files or ()
             if not (place.isascii() and place.isdigit() and len(place) < 5 and int(place) < len(outputs)):

@@ -7,6 +7,12 @@ from contracts.models import Job, OutputFile, OutputStatus, State
 from gateway.files import GatewayFiles, archived_path, output_path, own_place
 
 
+def input_of(job: Job, files: GatewayFiles) -> Path:
+    """Where a job's input lies: in the archive, or, where nothing was archived yet, as it was received."""
+    file = job.input_file
+    return archived_path(file, files.archive) if file.archive_name else files.input_path(file)
+
+
 def place_of(job: Job, output: OutputFile, files: GatewayFiles) -> Path:
     """Where an output lies. Raises ``Conflict`` for one that was not found to be the job's own, or as ``own_place``."""
     if output.archive_name:

@@ -18,9 +18,9 @@ from contracts.errors import AppError, Unavailable
 from contracts.models import Job, Verification
 from contracts.ports import Jobs
 from gateway.asked import Body, read
-from gateway.file_sender.places import check_kept
+from gateway.file_sender.places import check_kept, input_of
 from gateway.file_sender.rules import reject_folder
-from gateway.files import GatewayFiles, archived_path
+from gateway.files import GatewayFiles
 
 MOST = 1000
 """Jobs that one call deals with at most."""
@@ -94,11 +94,9 @@ class Rejects:
         await asyncio.to_thread(_copy, source, target)
 
     def _places(self, job: Job) -> tuple[Path, Path]:
-        """The archived (or, where nothing was archived, the received) input, and its place among the rejects."""
-        file = job.input_file
-        source = archived_path(file, self._files.archive) if file.archive_name else self._files.input_path(file)
+        """The input, and its place among the rejects."""
         folder = bare_name(reject_folder(job.pipeline_details.pipeline_id))
-        return source, self._files.reject / folder / bare_name(file.name)
+        return input_of(job, self._files), self._files.reject / folder / bare_name(job.input_file.name)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +18,7 @@ from contracts.models_of_pipelines import Metadata, ModelInfo, ModelVerdict, Pac
 from contracts.openapi import Operations
 from contracts.room import MB, Room
 from gateway.asked import Body, read
+from gateway.beside import Still
 from gateway.models.store import ModelStore
 
 CHUNK = 2**20
@@ -36,7 +36,7 @@ class Paused(Body):
     paused: bool
 
 
-class ModelRoutes:
+class ModelRoutes(Still):
     """Served beside the task launcher. An uploaded model is data: it is looked at here, tried in a worker process of a
     runner, and nothing of it is ever run as a program."""
 
@@ -69,11 +69,6 @@ class ModelRoutes:
         from gateway.models.openapi import operations
 
         return operations()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Nothing runs beside the routes."""
-        yield
 
     async def on_list(self, _request: Request) -> Response:
         return web.json(await self._store.all(), headers=web.NOT_CACHED)

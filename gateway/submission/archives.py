@@ -5,13 +5,13 @@ import os
 import struct
 import uuid
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.disk import BLOCK, sync_file
+from contracts.zips import DAMAGE
 from gateway.file_receiver.store import usable
 from gateway.submission.rules import HEAD, Limits, Refused, check_archive, is_image, wanted
 
@@ -20,8 +20,6 @@ FARTHEST = 2**16 + 22
 """Bytes from the end within which a directory's end is found."""
 DIRECTORY = 64 * 2**20
 """Bytes of a directory at most: all of it is held in memory."""
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
-"""How the library says that it cannot read something."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def opened(path: Path, limits: Limits) -> Iterator[tuple[zipfile.ZipFile, list[z
         _check_directory(file.fileno(), limits)
         try:
             archive = zipfile.ZipFile(file)
-        except BROKEN as error:
+        except DAMAGE as error:
             raise Refused(f"it is no archive that can be read ({error}): pack it anew") from None
         with archive:
             infos = archive.infolist()
@@ -107,5 +105,5 @@ def _blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
         with archive.open(info) as entry:
             while block := entry.read(BLOCK):
                 yield block
-    except BROKEN as error:
+    except DAMAGE as error:
         raise Refused(f"it cannot be unpacked ({error}): pack it anew") from None

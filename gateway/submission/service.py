@@ -1,12 +1,9 @@
 """The routes by which people submit files (tus 1.0.0, as instruments do), and the unpacking of their archives."""
 
 import asyncio
-import contextlib
-import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
 from starlette.requests import Request
@@ -16,26 +13,26 @@ from starlette.routing import BaseRoute, Route
 from contracts import transfer, web
 from contracts.batches import Batches, Entry, What
 from contracts.desk import Desk
-from contracts.errors import AppError, BadRequest
+from contracts.errors import BadRequest
 from contracts.openapi import Operations
 from contracts.ports import Jobs
 from gateway.file_receiver.admission import Admission
-from gateway.file_receiver.body import finished, received
+from gateway.file_receiver.body import received
 from gateway.file_receiver.store import Part
+from gateway.file_receiver.tus import answered, progress
 from gateway.file_receiver.uploads import Uploads, let_go
 from gateway.file_receiver.writing import Appending
 from gateway.submission.rules import Limits, Refused, is_archive, placed
 from gateway.submission.spool import Spool, Submitted
 from gateway.submission.submitting import Submitting
 from gateway.submission.unpacking import Unpacking
+from gateway.threads import finished
 
-log = logging.getLogger(__name__)
 FILES = "/api/v1/submissions"
 FOLDER = "submitted"
 """Below the folder for received files."""
 LONGEST = 4096
 """Characters of a file's name with its folders."""
-HOUR = 3600.0
 
 
 class Submissions:
@@ -67,8 +64,8 @@ class Submissions:
         """The upload resources."""
         one = {"HEAD": self._head, "PATCH": self._patch, "DELETE": self._delete}
         return [
-            Route(FILES, self._answering(self._post), methods=["POST"]),
-            *(Route(FILES + "/{submission}", self._answering(act), methods=[verb]) for verb, act in one.items()),
+            Route(FILES, partial(answered, act=self._post), methods=["POST"]),
+            *(Route(FILES + "/{submission}", partial(answered, act=act), methods=[verb]) for verb, act in one.items()),
         ]
 
     def operations(self) -> Operations:
@@ -81,41 +78,8 @@ class Submissions:
     async def running(self) -> AsyncIterator[None]:
         """Unpacks archives, those first that an earlier run left. Raises when the folder cannot be used."""
         await asyncio.to_thread(self._spool.prepare)
-        stop = asyncio.Event()
-        sweeping = asyncio.create_task(self._sweep(stop), name="submission expiry")
-        try:
-            async with self._unpacking.running():
-                yield
-        finally:
-            stop.set()
-            await sweeping
-
-    async def _sweep(self, stop: asyncio.Event) -> None:
-        while True:
-            try:
-                await self._uploads.expire(time.time() - self._days * 86400)
-            except AppError as error:
-                log.warning("cannot remove expired submissions: %s", error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HOUR):
-                    await stop.wait()
-                    return
-
-    def _answering(self, act: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Answers and errors alike bear the protocol's headers."""
-
-        async def answer(request: Request) -> Response:
-            try:
-                transfer.check_version(request.headers)
-                response = await act(request)
-            except AppError as error:
-                response = await web.on_app_error(request, error)
-                response.headers["Tus-Version"] = transfer.VERSION
-            response.headers["Tus-Resumable"] = transfer.VERSION
-            response.headers["Cache-Control"] = "no-store"
-            return response
-
-        return answer
+        async with self._uploads.expiring(self._days, "submissions"), self._unpacking.running():
+            yield
 
     async def _post(self, request: Request) -> Response:
         creation = transfer.judge_creation(request.headers)
@@ -133,7 +97,7 @@ class Submissions:
                 if creation.body != 0:
                     await self._append(request, part, creation.checksum)
             await self._deliver(part)
-            return Response(status_code=201, headers=location | self._progress(part))
+            return Response(status_code=201, headers=location | progress(part, self._days))
 
     async def _head(self, request: Request) -> Response:
         name = request.path_params["submission"]
@@ -141,10 +105,10 @@ class Submissions:
             return Response(headers={"Upload-Offset": str(length), "Upload-Length": str(length)})
         known = self._uploads.taken(name)
         if known is not None and not await let_go(known):
-            return Response(headers=self._progress(known))
+            return Response(headers=progress(known, self._days))
         async with self._uploads.held(name) as part:
             await self._deliver(part)
-            return Response(headers=self._progress(part))
+            return Response(headers=progress(part, self._days))
 
     async def _patch(self, request: Request) -> Response:
         async with self._uploads.held(request.path_params["submission"]) as part:
@@ -152,18 +116,12 @@ class Submissions:
             if not part.full:
                 await self._append(request, part, patch.checksum)
             await self._deliver(part)
-            return Response(status_code=204, headers=self._progress(part))
+            return Response(status_code=204, headers=progress(part, self._days))
 
     async def _delete(self, request: Request) -> Response:
         async with self._uploads.held(request.path_params["submission"]) as part:
             await self._uploads.forget(part)
             return Response(status_code=204)
-
-    def _progress(self, part: Part) -> dict[str, str]:
-        headers = {"Upload-Offset": str(part.offset), "Upload-Length": str(part.upload.length)}
-        if not part.full:
-            headers["Upload-Expires"] = formatdate(time.time() + self._days * 86400, usegmt=True)
-        return headers
 
     async def _append(self, request: Request, part: Part, checksum: transfer.Checksum | None) -> None:
         if not part.admitted or part.offset:

@@ -10,9 +10,9 @@ from contracts.models import InputFile
 from contracts.names import attributes_of
 from contracts.ports import Jobs
 from contracts.vendors import ANY_VENDOR
-from gateway.file_receiver.body import finished
 from gateway.submission.rules import job_id_of
 from gateway.submission.spool import Spool, Submitted
+from gateway.threads import finished
 
 
 class Submitting:

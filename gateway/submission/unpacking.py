@@ -10,12 +10,12 @@ from contracts.desk import Desk
 from contracts.errors import BadRequest, NotFound
 from contracts.transfer import TooLong
 from gateway.file_receiver.admission import Admission
-from gateway.file_receiver.body import finished
 from gateway.file_receiver.uploads import Uploads
 from gateway.submission.archives import opened, unpacked
 from gateway.submission.rules import Limits, Refused, check_entry
 from gateway.submission.spool import Spool, Submitted
 from gateway.submission.submitting import Submitting
+from gateway.threads import finished
 
 TOLD_EVERY = 50
 """Entries after which it is told how far it is."""
