@@ -4,12 +4,14 @@ import asyncio
 import logging
 import os
 import sys
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
@@ -24,6 +26,11 @@ KEPT = 4
 """Regions that wait for the next request; others are removed."""
 SHAPES_KNOWN = 64
 UNSHARE_SECONDS = 1.0
+FOLDER = Path("/dev/shm")
+"""Where Linux has them as files."""
+PREFIX = "cytobus-"
+FRESH_SECONDS = 60.0
+"""A region that is younger may not be locked yet."""
 _ALIGNED = 64
 _TRIES = 5
 
@@ -41,6 +48,8 @@ class _Region:
     name: str
     size: int
     handle: Any
+    lock: IO[bytes]
+    """Held while its process lives, so that others can tell regions that were left behind."""
 
 
 @dataclass
@@ -72,6 +81,13 @@ class SharedMemory:
     async def close(self) -> None:
         """Remove all regions."""
         await self._forget_all()
+
+    async def tidy(self) -> None:
+        """Remove regions whose process was killed, here and at the server: each is some megabytes of memory."""
+        for name in _left_behind():
+            log.info("shared memory %s was left behind by a process that has ended", name)
+            with suppress(Rejected, NotFound, NoAnswer, TimeoutError):
+                await self.wire.unshare(name)
 
     def _learn(self, key: tuple[Any, ...], answer: Answer) -> None:
         outputs = answer.outputs.items()
@@ -131,10 +147,10 @@ class SharedMemory:
         for at, region in enumerate(self._free):
             if region.size >= size:
                 return self._free.pop(at)
-        name = f"cytobus-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        name = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex[:12]}"
         capacity = 1 << (size - 1).bit_length()
         try:
-            region = _Region(name, capacity, shm.create_shared_memory_region(name, f"/{name}", capacity, True))
+            region = _created(name, capacity)
         except (shm.SharedMemoryException, OSError) as error:
             self._gives_up(error)
             return None
@@ -142,10 +158,10 @@ class SharedMemory:
             await self.wire.share(name, f"/{name}", capacity)
         except (Rejected, NotFound) as error:  # it runs in a container of its own, say
             self._gives_up(error)
-            shm.destroy_shared_memory_region(region.handle)
+            _destroy(region)
             return None
         except BaseException:
-            shm.destroy_shared_memory_region(region.handle)
+            _destroy(region)
             raise
         return region
 
@@ -158,8 +174,6 @@ class SharedMemory:
             await self._remove(self._free.pop())
 
     async def _remove(self, region: _Region) -> None:
-        from tritonclient.utils import shared_memory as shm
-
         for tries in range(_TRIES):
             try:
                 async with asyncio.timeout(UNSHARE_SECONDS):  # it may stand still, which is why we are here
@@ -169,8 +183,52 @@ class SharedMemory:
                 await asyncio.sleep(0.01 * 2**tries)
             except (NoAnswer, NotFound, TimeoutError):
                 break
-        with suppress(shm.SharedMemoryException, OSError):
-            shm.destroy_shared_memory_region(region.handle)
+        _destroy(region)
+
+
+def _created(name: str, size: int) -> _Region:
+    """A new region. Raises ``SharedMemoryException`` or ``OSError``."""
+    from tritonclient.utils import shared_memory as shm
+
+    handle = shm.create_shared_memory_region(name, f"/{name}", size, True)
+    try:
+        return _Region(name, size, handle, _locked(FOLDER / name))
+    except BaseException:
+        shm.destroy_shared_memory_region(handle)
+        raise
+
+
+def _destroy(region: _Region) -> None:
+    from tritonclient.utils import shared_memory as shm
+
+    with suppress(shm.SharedMemoryException, OSError):
+        shm.destroy_shared_memory_region(region.handle)
+    region.lock.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The open file with a lock on it that ends with its process. Raises ``OSError``, also where another has it."""
+    import fcntl
+
+    file = path.open("rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _left_behind() -> list[str]:
+    """Regions of ours that nobody holds any more, removed from this host; their names."""
+    found = []
+    for path in FOLDER.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # it is somebody's, or gone
+            if time.time() - path.stat().st_mtime > FRESH_SECONDS:
+                with _locked(path):
+                    path.unlink()
+                found.append(path.name)
+    return found
 
 
 def _room(size: int) -> int:

@@ -1,8 +1,8 @@
-"""``python -m tests.benchmarks.serving``: nuclei through the whole system, over what the place of its model can do itself.
+"""``python -m tests.benchmarks.serving``: nuclei through the whole system, over what the place of its model can do.
 
-Three figures for each place, taken in turns in one run, with as many processes: its model alone on planes that lie ready
-in memory; the pipeline's own function on files (decode, normalise, infer, flood, measure, write); and the whole system,
-from the first file dropped to the last job complete.
+Three figures for each place, taken in turns in one run, with as many processes: its model alone on planes that lie
+ready in memory; the pipeline's own function on files (decode, normalise, infer, flood, measure, write); and the whole
+system, from the first file dropped to the last job complete.
 """
 
 import argparse
