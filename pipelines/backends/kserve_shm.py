@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import mmap
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from pipelines.backends.kserve import NotFound, Rejected, Wire, plain
@@ -22,7 +24,7 @@ from pipelines.backends.tensors import Answer, Arrays, ModelRef
 
 log = logging.getLogger(__name__)
 EXTENSION = "system_shared_memory"
-KEPT = 4
+KEPT = 8
 """Regions that wait for the next request; others are removed."""
 SHAPES_KNOWN = 64
 UNSHARE_SECONDS = 1.0
@@ -45,11 +47,25 @@ def possible(extensions: Sequence[str]) -> bool:
 
 @dataclass
 class _Region:
+    """Memory that is also a file, as POSIX shared memory is on Linux; locked while its process lives, so that others
+    can tell what was left behind."""
+
     name: str
     size: int
-    handle: Any
-    lock: IO[bytes]
-    """Held while its process lives, so that others can tell regions that were left behind."""
+    file: IO[bytes]
+    memory: mmap.mmap
+
+    def view(self, dtype: Any, shape: Sequence[int], offset: int) -> NDArray[Any]:
+        """An array in it."""
+        return np.ndarray(tuple(shape), dtype, self.memory, offset)
+
+    def destroy(self) -> None:
+        """Give the memory back once nobody uses it any more."""
+        with suppress(OSError):
+            os.unlink(FOLDER / self.name)
+        with suppress(BufferError):  # the array of a request that was called off may still be there
+            self.memory.close()
+        self.file.close()
 
 
 @dataclass
@@ -99,8 +115,6 @@ class SharedMemory:
             self._layouts.popitem(last=False)
 
     async def _shared(self, ref: ModelRef, inputs: Arrays, layout: Layout) -> Answer:
-        from tritonclient.utils import shared_memory as shm
-
         size = sum(_room(array.nbytes) for array in inputs.values()) + sum(
             _room(size) for _, _, size in layout.values()
         )
@@ -110,7 +124,7 @@ class SharedMemory:
         try:
             offset, given = 0, []
             for name, array in inputs.items():
-                shm.set_shared_memory_region(region.handle, [np.ascontiguousarray(array)], offset)
+                region.view(array.dtype, array.shape, offset)[...] = array
                 one = self.wire.input(name, array.shape, np_to_triton_dtype(array.dtype))
                 one.set_shared_memory(region.name, array.nbytes, offset)
                 given.append(one)
@@ -123,7 +137,7 @@ class SharedMemory:
                 places[name] = offset
                 offset += _room(room)
             version, said, _ = await self.wire.infer(ref, given, wanted)
-            outputs = {name: self._read(region, one, places[name]) for name, one in said.items()}
+            outputs = {name: _copied(region, one, places[name]) for name, one in said.items()}
         except BaseException:
             # The server may still read or write it: nobody else may have it.
             await asyncio.shield(self._remove(region))
@@ -133,17 +147,8 @@ class SharedMemory:
             await self._remove(self._free.pop(0))
         return Answer(outputs, version)
 
-    def _read(self, region: _Region, said: Any, offset: int) -> Any:
-        from tritonclient.utils import shared_memory as shm
-
-        shape = [int(side) for side in said["shape"]]
-        view = shm.get_contents_as_numpy(region.handle, triton_to_np_dtype(said["datatype"]), shape, offset)
-        return np.array(view)
-
     async def _take(self, size: int) -> _Region | None:
-        """A region that is large enough, and that the server knows; None where the server cannot have any."""
-        from tritonclient.utils import shared_memory as shm
-
+        """A region that is large enough, and that the server knows; None where one cannot be had."""
         for at, region in enumerate(self._free):
             if region.size >= size:
                 return self._free.pop(at)
@@ -151,17 +156,17 @@ class SharedMemory:
         capacity = 1 << (size - 1).bit_length()
         try:
             region = _created(name, capacity)
-        except (shm.SharedMemoryException, OSError) as error:
+        except OSError as error:
             self._gives_up(error)
             return None
         try:
             await self.wire.share(name, f"/{name}", capacity)
         except (Rejected, NotFound) as error:  # it runs in a container of its own, say
             self._gives_up(error)
-            _destroy(region)
+            region.destroy()
             return None
         except BaseException:
-            _destroy(region)
+            region.destroy()
             raise
         return region
 
@@ -183,40 +188,35 @@ class SharedMemory:
                 await asyncio.sleep(0.01 * 2**tries)
             except (NoAnswer, NotFound, TimeoutError):
                 break
-        _destroy(region)
+        region.destroy()
 
 
 def _created(name: str, size: int) -> _Region:
-    """A new region. Raises ``SharedMemoryException`` or ``OSError``."""
-    from tritonclient.utils import shared_memory as shm
-
-    handle = shm.create_shared_memory_region(name, f"/{name}", size, True)
+    """A new region. Raises ``OSError``, also where there is not so much shared memory left."""
+    file = (FOLDER / name).open("xb+")
     try:
-        return _Region(name, size, handle, _locked(FOLDER / name))
+        os.chmod(file.fileno(), 0o600)
+        _lock(file)
+        # Without room behind it, writing to the memory would end the process.
+        os.posix_fallocate(file.fileno(), 0, size)
+        return _Region(name, size, file, mmap.mmap(file.fileno(), size))
     except BaseException:
-        shm.destroy_shared_memory_region(handle)
-        raise
-
-
-def _destroy(region: _Region) -> None:
-    from tritonclient.utils import shared_memory as shm
-
-    with suppress(shm.SharedMemoryException, OSError):
-        shm.destroy_shared_memory_region(region.handle)
-    region.lock.close()
-
-
-def _locked(path: Path) -> IO[bytes]:
-    """The open file with a lock on it that ends with its process. Raises ``OSError``, also where another has it."""
-    import fcntl
-
-    file = path.open("rb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
+        (FOLDER / name).unlink(missing_ok=True)
         file.close()
         raise
-    return file
+
+
+def _copied(region: _Region, said: Any, offset: int) -> NDArray[Any]:
+    """An output; it must not change with the next request."""
+    shape = [int(side) for side in said["shape"]]
+    return np.array(region.view(triton_to_np_dtype(said["datatype"]), shape, offset))
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Ends with the process. Raises ``OSError`` where another has it."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _left_behind() -> list[str]:
@@ -225,7 +225,8 @@ def _left_behind() -> list[str]:
     for path in FOLDER.glob(f"{PREFIX}*"):
         with suppress(OSError):  # it is somebody's, or gone
             if time.time() - path.stat().st_mtime > FRESH_SECONDS:
-                with _locked(path):
+                with path.open("rb") as file:
+                    _lock(file)
                     path.unlink()
                 found.append(path.name)
     return found
