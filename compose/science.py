@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 console = Console()
 train_app = typer.Typer(no_args_is_help=True)
 evaluate_app = typer.Typer(no_args_is_help=True)
+package_app = typer.Typer(no_args_is_help=True)
 
 Images = Annotated[
     Path, typer.Option("--data", help="Folder with index.csv, images/ and labels/", exists=True, file_okay=False)
@@ -23,6 +25,33 @@ def _train() -> None:
 @evaluate_app.callback()
 def _evaluate() -> None:
     """Measure a model on images with ground truth."""
+
+
+@package_app.callback()
+def _package() -> None:
+    """Pack a pipeline's model for servers."""
+
+
+@package_app.command("bento")
+def package_bento(
+    pipeline: Annotated[str, typer.Argument(help="nuclei")],
+    out: Annotated[Path, typer.Option(help="A folder of its own is made in this one")] = Path(),
+    bentoml: Annotated[
+        Path | None, typer.Option(help="The command bentoml of another environment than this one")
+    ] = None,
+) -> None:
+    """Build a bento: code and model in one folder, for ``bentoml serve FOLDER``; without the network."""
+    from pipelines.nuclei.model import BrokenModel
+    from pipelines.nuclei.package import NotPacked, bento
+
+    if pipeline != "nuclei":
+        raise typer.BadParameter(f"{pipeline!r} has no model; nuclei has", param_hint="PIPELINE")
+    try:
+        folder = bento(out, bentoml)
+    except (NotPacked, BrokenModel, OSError) as error:
+        console.print(f"[red]{escape(str(error))}[/red]")
+        raise typer.Exit(1) from None
+    console.print(f"bento: {folder}", soft_wrap=True)
 
 
 @train_app.command("nuclei")

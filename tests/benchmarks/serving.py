@@ -2,10 +2,12 @@
 
 Three figures for each place, taken in turns in one run, with as many processes: its model alone on planes that lie
 ready in memory; the pipeline's own function on files (decode, normalise, infer, flood, measure, write); and the whole
-system, from the first file dropped to the last job complete.
+system, from the first file dropped to the last job complete. Beside images a second stand processor seconds an image, of
+all processes that take part: their ratio is what is possible at most, and hardly changes with what else the machine does.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -19,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +35,20 @@ DATA = Path(
 )
 WARM = 6
 """Images of each size that are processed before the clock runs."""
+Figure = tuple[float, float]
+"""Images a second, processor seconds an image."""
+
+
+def processor_seconds(*roots: int) -> float:
+    """What these processes and all below them have taken so far."""
+    spent = 0.0
+    for root in roots:
+        process = psutil.Process(root)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = one.cpu_times()
+                spent += times.user + times.system
+    return spent
 
 
 def chosen_images(folder: Path, small: int, large: int, side: int) -> dict[str, list[Path]]:
@@ -52,8 +69,9 @@ def _side(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def places(folder: Path, processes: int) -> Iterator[dict[str, str]]:
-    """Addresses: in process, and a real Triton with an instance of the model for each process."""
+def places(folder: Path, processes: int) -> Iterator[dict[str, tuple[str, tuple[int, ...]]]]:
+    """Addresses with the process of the server, if there is one: in process, and a real Triton with an instance of the
+    model for each process."""
     from pipelines.nuclei.serving import export
     from tests.support.triton import TritonServer
 
@@ -62,21 +80,23 @@ def places(folder: Path, processes: int) -> Iterator[dict[str, str]]:
         write_config(repository, replace(model, instances=processes))
     server = TritonServer(repository, ("nuclei",))
     try:
-        yield {"openvino": "openvino", "triton": server.address("grpc")}
+        yield {"openvino": ("openvino", ()), "triton": (server.address("grpc"), (server.pid,))}
     finally:
         server.close()
 
 
-def in_processes(work: Callable[..., None], address: str, images: list[Path], processes: int) -> float:
-    """Images per second of some work done by so many processes, each on its share of the images."""
+def in_processes(
+    work: Callable[..., None], address: str, images: list[Path], processes: int, server: tuple[int, ...]
+) -> Figure:
+    """Some work done by so many processes, each on its share of the images."""
     context = multiprocessing.get_context("spawn")
-    ready, go = context.Barrier(processes + 1), context.Barrier(processes + 1)
+    ready, go, spent = context.Barrier(processes + 1), context.Barrier(processes + 1), context.Value("d", 0.0)
     settings = one_thread() | {"CYTOBUS_INFERENCE_THREADS": "1", CHOSEN: json.dumps({"nuclei": address})}
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
         running = [
-            context.Process(target=work, args=(address, images[start::processes], ready, go))
+            context.Process(target=work, args=(address, images[start::processes], ready, go, spent))
             for start in range(processes)
         ]
         for process in running:
@@ -85,15 +105,25 @@ def in_processes(work: Callable[..., None], address: str, images: list[Path], pr
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     ready.wait(300)
-    started = time.perf_counter()
+    started, before_it = time.perf_counter(), processor_seconds(*server)
     go.wait()
     for process in running:
         process.join()
     assert not any(process.exitcode for process in running), "a process has failed"
-    return len(images) / (time.perf_counter() - started)
+    seconds = spent.value + processor_seconds(*server) - before_it
+    return len(images) / (time.perf_counter() - started), seconds / len(images)
 
 
-def model_alone(address: str, images: list[Path], ready: Any, go: Any) -> None:
+@contextmanager
+def counted(spent: Any) -> Iterator[None]:
+    """Adds what this process takes meanwhile."""
+    before = time.process_time()
+    yield
+    with spent.get_lock():
+        spent.value += time.process_time() - before
+
+
+def model_alone(address: str, images: list[Path], ready: Any, go: Any, spent: Any) -> None:
     """Only what the model is asked for an image, and its answer."""
     from pipelines.backends.address import parsed
     from pipelines.images import read_image
@@ -107,32 +137,38 @@ def model_alone(address: str, images: list[Path], ready: Any, go: Any) -> None:
         tiled(plane, model)
     ready.wait()
     go.wait()
-    for plane in planes:
-        tiled(plane, model)
+    with counted(spent):
+        for plane in planes:
+            tiled(plane, model)
     model.close()
 
 
-def pipeline_alone(address: str, images: list[Path], ready: Any, go: Any) -> None:
+def pipeline_alone(address: str, images: list[Path], ready: Any, go: Any, spent: Any) -> None:
     """The plug-in's own function."""
     from pipelines.nuclei.pipeline import Nuclei
     from pipelines.plugin import Work
 
-    nuclei, folder = Nuclei(), Path(tempfile.mkdtemp(prefix="cytobus-alone-"))
-    try:
-        for number, image in enumerate([*images[:2], *images]):
-            if number == 2:
-                ready.wait()
-                go.wait()
-            (folder / str(number)).mkdir()
-            nuclei.run(Work(image, folder / str(number)))
-    finally:
-        shutil.rmtree(folder)
+    nuclei = Nuclei()
+    with tempfile.TemporaryDirectory(prefix="cytobus-alone-") as folder:
+
+        def run(image: Path, name: str) -> None:
+            (place := Path(folder, name)).mkdir()
+            nuclei.run(Work(image, place))
+
+        for number, image in enumerate(images[:2]):
+            run(image, f"warm-{number}")
+        ready.wait()
+        go.wait()
+        with counted(spent):
+            for number, image in enumerate(images):
+                run(image, str(number))
 
 
 class System:
     """A whole cytobus with the model at one place."""
 
-    def __init__(self, folder: Path, address: str, processes: int) -> None:
+    def __init__(self, folder: Path, address: str, processes: int, server: tuple[int, ...]) -> None:
+        self._server = server
         self.instance = Instance(
             folder,
             CYTOBUS_PIPELINES__TOPICS='["nuclei"]',
@@ -143,34 +179,37 @@ class System:
         self.instance.add_task("nuclei")
         self._done = 0
 
-    def through(self, images: list[Path], name: str) -> float:
-        """Images per second, from the first one dropped to the last job complete."""
+    def through(self, images: list[Path], name: str) -> Figure:
+        """From the first one dropped to the last job complete."""
         contents = [(f"{name}-{number}{image.suffix}", image.read_bytes()) for number, image in enumerate(images)]
         self._done += len(contents)
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self._spent()
         for one, content in contents:
             self.instance.drop(one, content)
         self.instance.wait_for(
             lambda: self.instance.counts().get("complete", 0) == self._done, 900, "not all images came back"
         )
-        return len(images) / (time.perf_counter() - started)
+        return len(images) / (time.perf_counter() - started), (self._spent() - before) / len(images)
+
+    def _spent(self) -> float:
+        return processor_seconds(self.instance.pid, *self._server)
 
 
-def measured(folder: Path, small: int, large: int, side: int, rounds: int, processes: int) -> dict[str, list[float]]:
-    """Images per second by place, kind of image and what was run, a figure a round."""
+def measured(folder: Path, small: int, large: int, side: int, rounds: int, processes: int) -> dict[str, list[Figure]]:
+    """By place, kind of image and what was run, a figure a round."""
     images = chosen_images(folder, small, large, side)
-    figures: dict[str, list[float]] = {}
+    figures: dict[str, list[Figure]] = {}
     with places(folder, processes) as where:
         for number in range(rounds):
-            for place, address in where.items():
-                system = System(folder / f"{place}-{number}", address, processes)
+            for place, (address, server) in where.items():
+                system = System(folder / f"{place}-{number}", address, processes, server)
                 try:
                     for kind, files in images.items():
                         system.through(files[:WARM], f"warm-{kind}")
                         runs = {
                             "whole system": lambda: system.through(files, kind),  # noqa: B023
-                            "pipeline alone": lambda: in_processes(pipeline_alone, address, files, processes),  # noqa: B023
-                            "model alone": lambda: in_processes(model_alone, address, files, processes),  # noqa: B023
+                            "pipeline alone": lambda: in_processes(pipeline_alone, address, files, processes, server),  # noqa: B023
+                            "model alone": lambda: in_processes(model_alone, address, files, processes, server),  # noqa: B023
                         }
                         for what in sorted(runs, reverse=bool(number % 2)):
                             figures.setdefault(f"{place}, {kind}: {what}", []).append(runs[what]())
@@ -179,15 +218,23 @@ def measured(folder: Path, small: int, large: int, side: int, rounds: int, proce
     return figures
 
 
-def shown(figures: dict[str, list[float]]) -> Table:
+def shown(figures: dict[str, list[Figure]]) -> Table:
     """Medians, their range, and the ratios, each taken within its round."""
-    table = Table("place, images", "run", "images/s", "range", "system / this")
+    table = Table("place, images", "run", "images/s", "range", "system / this", "processor s/image", "this / system")
     for name, taken in figures.items():
         where, _, what = name.partition(": ")
         system = figures[f"{where}: whole system"]
-        ratio = statistics.median(one / other for one, other in zip(system, taken, strict=True))
+        rates, costs = ([one[at] for one in taken] for at in (0, 1))
+        ratio = statistics.median(one[0] / other[0] for one, other in zip(system, taken, strict=True))
+        cost = statistics.median(other[1] / one[1] for one, other in zip(system, taken, strict=True))
         table.add_row(
-            where, what, f"{statistics.median(taken):.2f}", f"{min(taken):.2f} to {max(taken):.2f}", f"{ratio:.2f}"
+            where,
+            what,
+            f"{statistics.median(rates):.2f}",
+            f"{min(rates):.2f} to {max(rates):.2f}",
+            f"{ratio:.2f}",
+            f"{statistics.median(costs):.3f}",
+            f"{cost:.2f}",
         )
     return table
 
