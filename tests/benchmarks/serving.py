@@ -2,8 +2,9 @@
 
 Three figures for each place, taken in turns in one run, with as many processes: its model alone on planes that lie
 ready in memory; the pipeline's own function on files (decode, normalise, infer, flood, measure, write); and the whole
-system, from the first file dropped to the last job complete. Beside images a second stand processor seconds an image, of
-all processes that take part: their ratio is what is possible at most, and hardly changes with what else the machine does.
+system, from the first file dropped to the last job complete. Beside images a second stand processor seconds an image,
+of all processes that take part: their ratio is what is possible at most, and hardly changes with what else the machine
+does.
 """
 
 import argparse

@@ -90,7 +90,7 @@ def test_orders_by_mqtt_are_carried_out_with_a_bento_and_reported_by_callbacks(
         instance.start()
         instance.add_task("ovms/bento-nuclei")
         instance.drop("three.png", nuclei(3))
-        instance.drop("broken.png", b"\x89PNG\r\n\x1a\n" + b"not a picture" * 9)
+        instance.drop("broken.txt", b"not a picture")
         instance.drop("five.png", nuclei(5))
         ended = ("complete", "failed", "quarantined")
         instance.wait_for(
@@ -100,8 +100,8 @@ def test_orders_by_mqtt_are_carried_out_with_a_bento_and_reported_by_callbacks(
         for name, count in (("three.png", 3), ("five.png", 5)):
             told = json.loads(jobs[name]["Results"])
             assert told == {"count": count, "model": {"name": "nuclei", "version": "1", "place": url}}
-        assert jobs["broken.png"]["Status"] == "PipelineFailed"
-        assert "UnidentifiedImageError" in jobs["broken.png"]["Results"]
+        assert jobs["broken.txt"]["Status"] == "PipelineFailed"
+        assert "UnidentifiedImageError" in jobs["broken.txt"]["Results"]
         assert sorted(path.name for path in instance.output.glob("*.png")) == [
             "five-bento-mask.png",
             "three-bento-mask.png",

@@ -38,6 +38,8 @@ class Place:
     stop: Callable[[], None] | None = None
     start: Callable[[], None] | None = None
     double: OvmsDouble | None = None
+    control: str = ""
+    """Where a Triton is told to load and unload."""
 
     def opened(self) -> Backend:
         return backend(parsed(self.address), repository(self.folder), "f32")
@@ -63,7 +65,9 @@ def place(name: str, folder: Path) -> Iterator[Place]:
     else:
         with triton(folder) as server:
             shared = "on" if more[-1] == "shared" else "off"
-            yield Place(f"{server.address(more[0])}?retries=1&shm={shared}", folder, server.kill, server.start)
+            yield Place(
+                f"{server.address(more[0])}?retries=1&shm={shared}", folder, server.kill, server.start, None, server.url
+            )
 
 
 @contextmanager
