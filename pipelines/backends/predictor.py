@@ -1,13 +1,15 @@
 """One model at one place as a pipeline means it: what it takes is compared once, what it gives each time."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from pipelines.backends.blocking import Blocking
-from pipelines.backends.errors import Exchanged, Unavailable
+from pipelines.backends.errors import Exchanged, Refused, Unavailable
 from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature, check_outputs, fits
 
+log = logging.getLogger(__name__)
 PROVEN_SECONDS = 300.0
 """After which a server's model is proven again: its files may have been exchanged under the same version."""
 
@@ -15,12 +17,11 @@ PROVEN_SECONDS = 300.0
 class Proof(Protocol):
     """Tells by its behaviour which model a server has."""
 
-    @property
-    def inputs(self) -> Arrays:
-        """What the model is asked for that."""
+    def inputs(self, signature: Signature) -> Arrays:
+        """What a model that takes this is asked for that."""
         ...
 
-    def judge(self, ref: ModelRef, place: str, answer: Answer) -> None:
+    def judge(self, ref: ModelRef, place: str, inputs: Arrays, answer: Answer) -> None:
         """Raises ``Mismatch`` where it is not the model that it says it is."""
         ...
 
@@ -95,8 +96,14 @@ class Predictor:
         if self._proof is None:
             self._known |= {"", *signature.versions[-1:]}
             return
-        answer = self._backend.infer(self.ref, self._proof.inputs)
-        check_outputs(self.ref, self._wanted, answer, self._backend.place)
-        self._proof.judge(self.ref, self._backend.place, answer)
-        self._known.add(answer.version)
+        inputs = self._proof.inputs(signature)
         self._known_since = self._now()
+        try:
+            answer = self._backend.infer(self.ref, inputs)
+        except Refused as error:  # it may be made for other sizes; what it cannot do, the work itself will show
+            log.warning("which model it is cannot be proven: %s", error)
+            self._known |= {"", *signature.versions[-1:]}
+            return
+        check_outputs(self.ref, self._wanted, answer, self._backend.place)
+        self._proof.judge(self.ref, self._backend.place, inputs, answer)
+        self._known.add(answer.version)

@@ -18,7 +18,7 @@ from pipelines.backends.factory import backend
 from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef, Signature, Tensor
 from pipelines.nuclei.normalise import Plane
-from pipelines.nuclei.proof import Known, Proof, probe
+from pipelines.nuclei.proof import Known, Proof
 from pipelines.nuclei.tiling import Maps
 
 MODELS = Path(__file__).parent.parent / "models" / "nuclei"
@@ -128,14 +128,14 @@ class Model:
         """Let go of where it runs."""
         self._place.close()
 
-    def _known(self, version: str) -> Known | None:
-        """What our model of a version sees in the probe."""
+    def _known(self, version: str, plane: Plane) -> Known | None:
+        """What our model of a version sees in a plane."""
         folder = ModelFolder(MODELS / version)
         if not version.isdecimal() or not folder.path.is_dir():
             return None
         model = Model(folder, self.precision)
         try:
-            return Known(folder.sha256, model(probe()))
+            return Known(folder.sha256, model(plane))
         finally:
             model.close()
 

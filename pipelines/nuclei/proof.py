@@ -1,17 +1,19 @@
 """Whether a model at a server is the one that it says it is: it must see in a small picture what ours sees."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
 
 from pipelines.backends.errors import Mismatch
-from pipelines.backends.tensors import Answer, Arrays, ModelRef
+from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature
 from pipelines.nuclei.normalise import Plane
-from pipelines.nuclei.tiling import Maps
+from pipelines.nuclei.tiling import Maps, mirrored
 
 SIDE = 64
+USUAL = 256
+"""Side of what a server is asked with, unless its model takes another: repositories of ours warm up with it."""
 NEAR = 0.004
 """Mean difference of the maps that may come of the server's arithmetic. INT8 of the same network differs by 0.0015,
 weights that are off by a twentieth by 0.0055, another network by more."""
@@ -33,6 +35,12 @@ def probe() -> Plane:
     return made
 
 
+def sized(shape: Sequence[int | None]) -> Plane:
+    """The probe mirrored to the (height, width) that a model wants; None: any."""
+    height, width = (USUAL if side is None else side for side in shape)
+    return mirrored(probe()[:height, :width], (height, width))
+
+
 @dataclass(frozen=True)
 class Known:
     """A version that lies here: the digest of its ``metadata.json``, and what it sees in ``probe``."""
@@ -45,24 +53,26 @@ class Known:
 class Proof:
     """What is known of the versions of one model at a server."""
 
-    known: Callable[[str], Known | None]
-    """A version as it lies here; None: there is none of that number."""
+    known: Callable[[str, Plane], Known | None]
+    """A version as it lies here, and what it sees; None: there is none of that number."""
     binding: bool
     """Whether the server's model goes by our name, so that its version must be ours of that number."""
     digests: dict[str, str] = field(default_factory=dict)
     """By version, of those that were seen; empty: it is none that is known here."""
-    _here: dict[str, Known | None] = field(default_factory=dict)
+    _here: dict[tuple[str, tuple[int, ...]], Known | None] = field(default_factory=dict)
 
-    @property
-    def inputs(self) -> Arrays:
+    def inputs(self, signature: Signature) -> Arrays:
         """The probe, as the model takes it."""
-        return {"image": probe()[None, None]}
+        shape = signature.inputs[0].shape or (None, None)
+        return {"image": sized(shape[-2:])[None, None]}
 
-    def judge(self, ref: ModelRef, place: str, answer: Answer) -> None:
+    def judge(self, ref: ModelRef, place: str, inputs: Arrays, answer: Answer) -> None:
         """Note who has answered. Raises ``Mismatch`` where it bears our name and number and is another."""
-        if answer.version not in self._here:
-            self._here[answer.version] = self.known(answer.version) if answer.version else None
-        here = self._here[answer.version]
+        plane = inputs["image"][0, 0]
+        key = answer.version, plane.shape
+        if key not in self._here:
+            self._here[key] = self.known(answer.version, plane) if answer.version else None
+        here = self._here[key]
         gap = float(np.abs(answer.outputs["maps"][0] - here.maps).mean()) if here is not None else 0.0
         if here is not None and gap > NEAR and self.binding:
             raise Mismatch(

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -27,6 +28,7 @@ from pipelines.plugin import BadInput, WithModel, Work
 from pipelines.registry import Installed, installed
 from pipelines.runner import Runner
 from pipelines.workers import Workers
+from tests.pipelines.backends.networks import save, scaled
 from tests.support import stories as s
 from tests.support.house import house_in
 from tests.support.models import SHIPPED, nuclei, package
@@ -222,9 +224,16 @@ def untrained() -> bytes:
     return bytes(whole)
 
 
+def another() -> bytes:
+    """A network that takes and gives something else."""
+    with tempfile.TemporaryDirectory() as folder:
+        return (save(scaled(1.0), Path(folder) / "made") / "model.xml").read_bytes()
+
+
 BIN = (SHIPPED / "fp32" / "model.bin").read_bytes()
 BROKEN = {
     "no network": (nuclei("9", fp32_xml=b"<net/>"), "OpenVINO cannot run fp32/model.xml"),
+    "another network": (nuclei("9", fp32_xml=another()), "none for this pipeline: .* has no input 'image'"),
     "half of the weights": (nuclei("9", fp32_bin=BIN[: len(BIN) // 2]), "OpenVINO cannot run fp32/model.xml"),
     "weights that are no numbers": (nuclei("9", fp32_bin=untrained()), "not finite"),
     "one precision": (package({"fp32/model.xml": b"<net/>"}, at="9/", pipeline="nuclei"), "does not name"),

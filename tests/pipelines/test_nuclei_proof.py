@@ -109,9 +109,25 @@ def test_maps_that_are_no_numbers_are_named_before_an_image_is_read(served: Ovms
 
 
 def test_the_same_network_in_lower_precision_passes_and_weights_that_are_off_do_not(monkeypatch) -> None:
-    seen = {precision: Model(precision=precision)(proof.probe()) for precision in ("fp32", "int8")}
-    assert 0 < np.abs(seen["fp32"] - seen["int8"]).mean() < proof.NEAR / 2
-    assert np.abs(seen["fp32"] - seen["fp32"].mean()).mean() > 10 * proof.NEAR
+    for side in (64, None):
+        plane = proof.sized((side, side))
+        seen = {precision: Model(precision=precision)(plane) for precision in ("fp32", "int8")}
+        assert 0 < np.abs(seen["fp32"] - seen["int8"]).mean() < proof.NEAR / 2
+        assert np.abs(seen["fp32"] - seen["fp32"].mean()).mean() > 10 * proof.NEAR
+
+
+def test_a_model_for_one_size_is_proven_with_that_size(served: OvmsDouble, tmp_path: Path) -> None:
+    network = ov.Core().read_model(tmp_path / "at" / "nuclei" / "1" / "model.xml")
+    network.reshape([1, 1, 64, 128])
+    put(served, tmp_path, network, version="1")
+    model = asked(served)
+    model.ready()
+    wide = np.zeros((64, 128), np.float32)
+    model(wide)
+    assert model.used()["sha256"] == ModelFolder().sha256
+    with pytest.raises(Mismatch, match=r"input 'image' is float32 \[1, 1, 64, 64\]"):
+        model(wide[:, :64])
+    model.close()
 
 
 @pytest.mark.parametrize("batch", [1, 4])
