@@ -43,7 +43,7 @@ def sized(shape: Sequence[int | None]) -> Plane:
 
 @dataclass(frozen=True)
 class Known:
-    """A version that lies here: the digest of its ``metadata.json``, and what it sees in ``probe``."""
+    """A version that lies here: the digest of its ``metadata.json``, and what it sees in a plane."""
 
     sha256: str
     maps: Maps
