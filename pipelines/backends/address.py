@@ -11,7 +11,7 @@ LOCAL = ("timeout", "device", "hint", "precision", "threads", "cache", "model", 
 REMOTE = ("timeout", "retries", "model", "version")
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "openvino": LOCAL,
-    "kserve+grpc": (*REMOTE, "shm"),
+    "kserve+grpc": (*REMOTE, "shm", "stream"),
     "kserve+http": (*REMOTE, "shm"),
     "kserve+https": REMOTE,
     "ovms": REMOTE,
@@ -81,5 +81,6 @@ def _checked(address: Address) -> Address:
     address.number("threads", 1.0, least=0.0)
     address.text("hint", "latency", ("latency", "throughput"))
     address.text("precision", "auto", ("auto", "f32", "bf16"))
-    address.text("shm", "auto", ("auto", "on", "off"))
+    address.text("shm", "auto", ("auto", "on", "off", "cuda", *(f"cuda:{gpu}" for gpu in range(16))))
+    address.text("stream", "off", ("on", "off"))
     return address
