@@ -72,6 +72,7 @@ class JobPages:
             "earlier": [views.ended(one) for one in reversed(job.earlier)],
             "actions": views.actions(job),
             "reviewable": views.may_be_reviewed(job),
+            "model": views.model_of(job),
         }
 
     async def _measured(

@@ -96,6 +96,8 @@ class KServe:
             raise BadModel(await self._absent(ref, error)) from error
         except Rejected as error:
             raise BadModel(f"{ref} at {self.place} cannot be used: {error}; see the server's log") from error
+        if not said.get("inputs") or not said.get("outputs"):
+            raise BadModel(f"{ref} at {self.place}: no inputs and outputs are described; is it of KServe v2?")
         versions = tuple(sorted(map(str, said.get("versions") or ()), key=_by_number))
         if ref.version and versions and ref.version not in versions:
             raise BadModel(f"{ref} is not at {self.place}, which has {', '.join(versions)}; {_REMEDY}")
@@ -149,9 +151,15 @@ class KServe:
             return
         from pipelines.backends.kserve_shm import SharedMemory
 
-        said = await self._ask("the server's description", self._wire.server)
+        try:
+            said = await self._ask("the server's description", self._wire.server)
+        except (NotFound, Rejected):  # something between us and the server, say: it does without
+            said = {}
+        if self._shared is not None or self._memory is None:  # another has agreed meanwhile
+            return
         if self._memory.extension in (said.get("extensions") or ()):
             self._shared = SharedMemory(self._wire, self._memory)
+            await self._shared.tidy()
         else:
             log.info("%s has no %s, pictures go over the wire", self.place, self._memory.extension)
             self._memory = None
@@ -168,7 +176,10 @@ class KServe:
         return f"{ref} is not at {self.place}{there} ({error}); {_REMEDY}"
 
 
-_REMEDY = "put it into the server's model repository and load it, or set ?model= and ?version= to one that is there"
+_REMEDY = (
+    "put it into the server's model repository and load it (its log says why it could not be), or set ?model= and "
+    "?version= to one that is there"
+)
 
 
 async def plain(wire: Wire, ref: ModelRef, inputs: Arrays, outputs: Sequence[Any] | None = None) -> Answer:

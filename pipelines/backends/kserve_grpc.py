@@ -24,6 +24,8 @@ CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # As for the other places: what a proxy for the web would do with it is not meant.
+    ("grpc.enable_http_proxy", 0),
     # Each backend has a connection of its own, also to the same server.
     ("grpc.use_local_subchannel_pool", 1),
 ]

@@ -108,5 +108,9 @@ async def _told(call: Awaitable[T]) -> T:
         if status in NOT_NOW:
             raise NoAnswer(text) from error
         raise Rejected(text) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise Rejected(f"the server's certificate is not trusted here: {error}") from error
+    except ValueError as error:
+        raise Rejected(f"what it said is not of KServe v2 ({error})") from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         raise NoAnswer(str(error)) from error

@@ -1,8 +1,14 @@
 """Memory that a process shares with a model server on the same host: the system's, or a GPU's."""
 
+import mmap
+import os
 import sys
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +18,20 @@ from pipelines.backends.errors import BadAddress
 if TYPE_CHECKING:
     from pipelines.backends.kserve import Wire
 
+FOLDER = Path("/dev/shm")
+"""Where Linux has shared memory as files."""
+PREFIX = "cytobus-"
+FRESH_SECONDS = 60.0
+"""A region that is younger may not be locked yet."""
+
 
 class NoMemory(Exception):
     """No such region can be made, or it is gone."""
 
 
 class Memory(Protocol):
-    """One kind of it. A region holds one tensor, from its first byte on. All but the sharing raise ``NoMemory``."""
+    """One kind of it. A region holds one tensor, from its first byte on. ``create``, ``write`` and ``read`` may raise
+    ``NoMemory``."""
 
     extension: str
     """What a server calls it that can."""
@@ -33,13 +46,29 @@ class Memory(Protocol):
         """A copy of what is there."""
         ...
 
-    def destroy(self, handle: Any) -> None: ...
+    def destroy(self, handle: Any) -> None:
+        """Give it back; never raises."""
+        ...
+
+    def left_behind(self) -> list[str]:
+        """Names of regions whose process has ended without giving them back; they are given back now."""
+        ...
 
     async def share(self, wire: "Wire", name: str, handle: Any, size: int) -> None:
         """Tell the server of it. Raises as the wire does."""
         ...
 
     async def unshare(self, wire: "Wire", name: str) -> None: ...
+
+
+@dataclass
+class _File:
+    """POSIX shared memory, which on Linux is also a file; locked while its process lives, so that others can tell what
+    was left behind."""
+
+    path: Path
+    file: IO[bytes]
+    memory: mmap.mmap
 
 
 class SystemMemory:
@@ -51,39 +80,65 @@ class SystemMemory:
         """Raises ``BadAddress`` on a system that has none."""
         if sys.platform != "linux":
             raise BadAddress(f"shared memory with a model server needs Linux, this is {sys.platform}; set ?shm=off")
-        from tritonclient.utils import shared_memory
-
-        self._calls, self._errors = shared_memory, (shared_memory.SharedMemoryException, OSError)
 
     def create(self, name: str, size: int) -> Any:
         try:
-            return self._calls.create_shared_memory_region(name, f"/{name}", size, True)
-        except self._errors as error:
-            raise NoMemory(str(error)) from error
+            return _created(FOLDER / name, size)
+        except OSError as error:
+            raise NoMemory(f"{size} bytes of shared memory cannot be had: {error}") from error
 
     def write(self, handle: Any, array: NDArray[Any]) -> None:
-        try:
-            self._calls.set_shared_memory_region(handle, [array], 0)
-        except self._errors as error:
-            raise NoMemory(str(error)) from error
+        np.ndarray(array.shape, array.dtype, handle.memory)[...] = array
 
     def read(self, handle: Any, dtype: Any, shape: Sequence[int]) -> NDArray[Any]:
-        try:
-            return np.array(self._calls.get_contents_as_numpy(handle, dtype, list(shape), 0))
-        except self._errors as error:
-            raise NoMemory(str(error)) from error
+        return np.array(np.ndarray(tuple(shape), dtype, handle.memory))
 
     def destroy(self, handle: Any) -> None:
-        try:
-            self._calls.destroy_shared_memory_region(handle)
-        except self._errors as error:
-            raise NoMemory(str(error)) from error
+        with suppress(OSError):
+            handle.path.unlink()
+        with suppress(BufferError):  # the array of a request that was called off may still be there
+            handle.memory.close()
+        handle.file.close()
 
     async def share(self, wire: "Wire", name: str, handle: Any, size: int) -> None:
         await wire.share(name, f"/{name}", size)
 
     async def unshare(self, wire: "Wire", name: str) -> None:
         await wire.unshare(name)
+
+    def left_behind(self) -> list[str]:
+        """By the locks, which end with the process that had them."""
+        found = []
+        for path in FOLDER.glob(f"{PREFIX}*"):
+            with suppress(OSError):  # it is somebody's, or gone
+                if time.time() - path.stat().st_mtime > FRESH_SECONDS:
+                    with path.open("rb") as file:
+                        _lock(file)
+                        path.unlink()
+                    found.append(path.name)
+        return found
+
+
+def _created(path: Path, size: int) -> _File:
+    """Raises ``OSError``, also where there is not so much shared memory left."""
+    file = path.open("xb+")
+    try:
+        os.chmod(file.fileno(), 0o600)
+        _lock(file)
+        # Without room behind it, writing to the memory would end the process.
+        os.posix_fallocate(file.fileno(), 0, size)
+        return _File(path, file, mmap.mmap(file.fileno(), size))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        file.close()
+        raise
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Raises ``OSError`` where another has it."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class CudaMemory:
@@ -120,10 +175,12 @@ class CudaMemory:
             raise NoMemory(str(error)) from error
 
     def destroy(self, handle: Any) -> None:
-        try:
+        with suppress(self._error):
             self._calls.destroy_shared_memory_region(handle)
-        except self._error as error:
-            raise NoMemory(str(error)) from error
+
+    def left_behind(self) -> list[str]:
+        """None: CUDA gives back what a process had."""
+        return []
 
     async def share(self, wire: "Wire", name: str, handle: Any, size: int) -> None:
         await wire.share_cuda(name, self._calls.get_raw_handle(handle), self._device, size)

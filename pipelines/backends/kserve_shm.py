@@ -13,7 +13,7 @@ import numpy as np
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from pipelines.backends.kserve import NotFound, Rejected, Wire, plain
-from pipelines.backends.kserve_memory import Memory, NoMemory
+from pipelines.backends.kserve_memory import PREFIX, Memory, NoMemory
 from pipelines.backends.patience import NoAnswer
 from pipelines.backends.tensors import Answer, Arrays, ModelRef
 
@@ -70,6 +70,13 @@ class SharedMemory:
         while self._free:
             await self._remove(self._free.pop())
 
+    async def tidy(self) -> None:
+        """Remove regions whose process was killed, here and at the server: each is some megabytes of memory."""
+        for name in self.memory.left_behind():
+            log.info("shared memory %s was left behind by a process that has ended", name)
+            with suppress(Rejected, NotFound, NoAnswer, TimeoutError):
+                await self.memory.unshare(self.wire, name)
+
     def _learn(self, key: tuple[Any, ...], answer: Answer) -> None:
         if all(array.dtype != object for array in answer.outputs.values()):
             self._layouts[key] = {name: array.nbytes for name, array in answer.outputs.items()}
@@ -117,14 +124,13 @@ class SharedMemory:
             region = min(fitting, key=lambda one: one.size)
             self._free.remove(region)
             return region
-        name = f"cytobus-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        name = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex[:12]}"
         capacity = 1 << (max(size, LEAST) - 1).bit_length()
         region = _Region(name, capacity, self.memory.create(name, capacity))
         try:
             await self.memory.share(self.wire, name, region.handle, capacity)
         except BaseException as error:
-            with suppress(NoMemory):
-                self.memory.destroy(region.handle)
+            self.memory.destroy(region.handle)
             if isinstance(error, Rejected | NotFound):  # it runs in a container of its own, say
                 raise NoMemory(str(error)) from error
             raise
@@ -144,5 +150,4 @@ class SharedMemory:
                 await asyncio.sleep(0.01 * 2**tries)
             except (NoAnswer, NotFound, TimeoutError):
                 break
-        with suppress(NoMemory):
-            self.memory.destroy(region.handle)
+        self.memory.destroy(region.handle)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from pipelines.backends.address import parsed
-from pipelines.backends.blocking import Blocking, Predictor
-from pipelines.backends.errors import BadAddress, Mismatch, Unavailable
+from pipelines.backends.blocking import Blocking
+from pipelines.backends.errors import BadAddress, Exchanged, Mismatch, Unavailable
 from pipelines.backends.factory import backend
 from pipelines.backends.kserve import KServe, Rejected
 from pipelines.backends.kserve_memory import SystemMemory, memory_of
 from pipelines.backends.openvino import repository
 from pipelines.backends.patience import NoAnswer, Patience
+from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef
 from tests.pipelines.backends.places import ROWS, place
 
@@ -153,6 +154,9 @@ def test_a_version_that_was_put_in_place_of_another_is_compared_before_its_answe
     ask = Predictor(place, ModelRef("m"), ROWS)
     assert ask(X).version == "10"
     wire.version = "11"
+    with pytest.raises(Exchanged, match=r"model 'm' at kserve\+grpc://h:1 was exchanged meanwhile"):
+        ask(X)  # one piece of work is done by one version
+    ask.ready()
     assert ask(X).version == "11"
 
     wire.version, wire.datatype = "12", "FP64"
