@@ -13,7 +13,7 @@ REMOTE = (*BOTH, "retries")
 LARGEST_COUNT = 1024
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "openvino": LOCAL,
-    "kserve+grpc": (*REMOTE, "shm"),
+    "kserve+grpc": (*REMOTE, "shm", "stream"),
     "kserve+http": (*REMOTE, "shm"),
     "kserve+https": REMOTE,
     "ovms": REMOTE,
@@ -94,5 +94,6 @@ def _checked(address: Address) -> Address:
         address.count(name, 1)
     address.text("hint", "latency", ("latency", "throughput"))
     address.text("precision", "auto", ("auto", "f32", "bf16"))
-    address.text("shm", "auto", ("auto", "on", "off"))
+    address.text("shm", "auto", ("auto", "on", "off", "cuda", *(f"cuda:{gpu}" for gpu in range(16))))
+    address.text("stream", "off", ("on", "off"))
     return address

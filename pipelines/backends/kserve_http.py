@@ -85,6 +85,12 @@ class Http:
     async def unshare(self, name: str) -> None:
         await _told(self._client.unregister_system_shared_memory(name))
 
+    async def share_cuda(self, name: str, handle: bytes, device: int, size: int) -> None:
+        await _told(self._client.register_cuda_shared_memory(name, handle, device, size))
+
+    async def unshare_cuda(self, name: str) -> None:
+        await _told(self._client.unregister_cuda_shared_memory(name))
+
     async def close(self) -> None:
         if self._made is not None:
             await self._made.close()

@@ -13,6 +13,7 @@ from pipelines.backends.blocking import Blocking
 from pipelines.backends.errors import BadAddress, Exchanged, Mismatch, Unavailable
 from pipelines.backends.factory import backend
 from pipelines.backends.kserve import KServe, Rejected
+from pipelines.backends.kserve_memory import SystemMemory, memory_of
 from pipelines.backends.openvino import repository
 from pipelines.backends.patience import NoAnswer, Patience
 from pipelines.backends.predictor import Predictor
@@ -92,7 +93,7 @@ class FakeWire:
 
 async def test_a_server_that_cannot_open_our_shared_memory_gets_pictures_by_wire_and_is_not_asked_again() -> None:
     wire = FakeWire()
-    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), "auto")
+    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), SystemMemory())
 
     for _ in range(4):
         answer = await asked.infer(ModelRef("m"), X)
@@ -109,8 +110,8 @@ async def test_a_server_that_cannot_open_our_shared_memory_gets_pictures_by_wire
 ])  # fmt: skip
 async def test_shared_memory_is_used_only_where_both_can(shm: str, same_host: bool, extensions: list[str]) -> None:
     wire = FakeWire()
-    wire.same_host, wire.extensions = same_host, extensions  # type: ignore[misc]
-    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), shm)
+    wire.extensions = extensions
+    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), memory_of(shm, same_host))
 
     for _ in range(3):
         await asked.infer(ModelRef("m"), X)

@@ -3,17 +3,19 @@
 import asyncio
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines.backends import kserve_shm
-from pipelines.backends.kserve_shm import FRESH_SECONDS, SharedMemory
+from pipelines.backends import kserve_memory
+from pipelines.backends.kserve_memory import FRESH_SECONDS, NoMemory, SystemMemory
+from pipelines.backends.kserve_shm import SharedMemory
 from pipelines.backends.tensors import ModelRef
 from tests.pipelines.backends.test_kserve import FakeWire
 
-pytestmark = pytest.mark.skipif(not kserve_shm.possible(["system_shared_memory"]), reason="shared memory is for Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shared memory with a server is for Linux")
 OLD = FRESH_SECONDS + 1
 
 
@@ -33,7 +35,7 @@ class Sharing(FakeWire):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(kserve_shm, "FOLDER", tmp_path)
+    monkeypatch.setattr(kserve_memory, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -44,11 +46,12 @@ def aged(path: Path) -> None:
 
 def hold(folder: Path, ready: "multiprocessing.synchronize.Event") -> None:
     """A worker that is killed while it has a region."""
-    kserve_shm.FOLDER = folder
-    region = kserve_shm._created("cytobus-1-held", 4096)  # noqa: SLF001
+    kserve_memory.FOLDER = folder
+    memory = SystemMemory()
+    region = memory.create("cytobus-1-held", 4096)
     ready.set()
     multiprocessing.Event().wait()
-    region.destroy()
+    memory.destroy(region)
 
 
 async def test_a_killed_workers_memory_is_given_back_here_and_at_the_server_and_a_living_ones_is_kept(
@@ -63,14 +66,14 @@ async def test_a_killed_workers_memory_is_given_back_here_and_at_the_server_and_
         wire, held = Sharing(), folder / "cytobus-1-held"
         wire.known.add(held.name)
         aged(held)
-        await SharedMemory(wire).tidy()
+        await SharedMemory(wire, SystemMemory()).tidy()
         assert held.exists()
         assert wire.known == {held.name}
     finally:
         worker.kill()
         worker.join()
 
-    await SharedMemory(wire).tidy()
+    await SharedMemory(wire, SystemMemory()).tidy()
     assert not held.exists()
     assert wire.known == set()
 
@@ -79,18 +82,18 @@ async def test_what_is_not_ours_or_just_being_made_is_left_alone(folder: Path) -
     for name in ("somebodys", "cytobus-2-new"):
         (folder / name).touch()
     aged(folder / "somebodys")
-    await SharedMemory(Sharing()).tidy()
+    await SharedMemory(Sharing(), SystemMemory()).tidy()
     assert sorted(os.listdir(folder)) == ["cytobus-2-new", "somebodys"]
 
 
 def test_memory_that_cannot_be_had_is_an_error_and_leaves_nothing(folder: Path) -> None:
-    with pytest.raises(OSError, match=r"space|large|memory"):
-        kserve_shm._created("cytobus-3-huge", 2**60)  # noqa: SLF001
+    with pytest.raises(NoMemory, match="1152921504606846976 bytes of shared memory cannot be had"):
+        SystemMemory().create("cytobus-3-huge", 2**60)
     assert list(folder.iterdir()) == []
 
 
 async def test_where_there_is_no_shared_memory_at_all_pictures_go_by_wire(folder: Path) -> None:
-    shared, given = SharedMemory(FakeWire()), {"x": np.ones((1, 2), np.float32)}
+    shared, given = SharedMemory(FakeWire(), SystemMemory()), {"x": np.ones((1, 2), np.float32)}
     os.rmdir(folder)
     for _ in range(3):
         assert (await shared.infer(ModelRef("m"), given)).outputs["y"].tolist() == [[2, 2]]
