@@ -75,7 +75,7 @@ def _card(folder: Path, kind: Kind, count: int, dimension: int) -> Card:
     files = {name: described(folder / name, size) for name, size in blocks.items() if (folder / name).exists()}
     for name in files:
         sync_file(folder / name)
-    return Card(name="", count=count, kind=kind.name, lists=kind.lists, pieces=kind.pieces, **files)  # type: ignore[arg-type]
+    return Card(name="", count=count, kind=kind.name, lists=kind.lists, pieces=kind.pieces, **files)
 
 
 def rows_of(block: int, size: int, count: int, dimension: int) -> slice:

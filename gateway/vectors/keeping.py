@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contracts.errors import AppError
-from gateway.vectors.building import Part, made
+from gateway.vectors import building
+from gateway.vectors.building import Part
 from gateway.vectors.exact import ExactIndex
 from gateway.vectors.kinds import Kind, choose
 from gateway.vectors.merging import Size, due
 from gateway.vectors.port import Ids
+from gateway.vectors.quantised import threads
 from gateway.vectors.segment import Segment
 
 if TYPE_CHECKING:
@@ -65,9 +67,12 @@ class Keeper:
             try:
                 busy = self._flush() or self._merge() or self._examine(examined)
                 self.trouble = ""
-            except (AppError, OSError, RuntimeError, MemoryError) as error:
+            except (AppError, OSError, MemoryError) as error:
                 busy, self.trouble = False, f"{self._index.folder}: {error}"
                 log.warning("vectors of %s are kept in the log only: %s", self._index.folder, error)
+            except Exception as error:
+                busy, self.trouble = False, f"{self._index.folder}: {error!r}; see the log of the cell index"
+                log.exception("vectors of %s are kept in the log only", self._index.folder)
             if not busy:
                 self._rest()
 
@@ -97,7 +102,7 @@ class Keeper:
         ids, vectors = part.everything()
         segment: Segment | None = None
         if len(ids):
-            segment = self._made([(ids, vectors.astype(np.float16), np.ones(len(ids), np.bool_))])
+            segment = self.made([(ids, vectors.astype(np.float16), np.ones(len(ids), np.bool_))])
         with index.changing() as changed:
             if segment is not None:
                 segment.delete(_gone(ids, part))
@@ -127,7 +132,7 @@ class Keeper:
                 log.error("%s", segment.trouble)
                 return  # from now on it is left as it is
         parts = [one.part() for one in old]
-        new = self._made(parts) if any(wanted.any() for _, _, wanted in parts) else None
+        new = self.made(parts) if any(wanted.any() for _, _, wanted in parts) else None
         with index.changing() as changed:
             for segment, (ids, _, wanted) in zip(old, parts, strict=True):
                 if new is not None:
@@ -138,12 +143,13 @@ class Keeper:
         for segment in old:
             shutil.rmtree(index.folder / segment.card.name, ignore_errors=True)
 
-    def _made(self, parts: list[Part]) -> Segment:
+    def made(self, parts: list[Part]) -> Segment:
         index, plan = self._index, self._index.plan
+        threads(plan.threads)  # more that wait for each other are slow on a busy machine
         with index.changing():
             name = f"segment-{index.reserve():08}"
         count = sum(int(wanted.sum()) for _, _, wanted in parts)
-        return index.opened(made(index.folder, name, parts, self._kind(count), plan.recall))
+        return index.opened(building.made(index.folder, name, parts, self._kind(count), plan.recall))
 
     def _kind(self, count: int) -> Kind:
         """By the memory that all vectors together may take."""

@@ -2,8 +2,8 @@
 
 Measured on this kind of vectors (128 numbers, 1 M; ``make bench ARGS="--only vectors"``): an inverted file whose
 vectors are kept in 8 bits a number (SQ8) loses nothing that re-ranking does not bring back and costs 1.1 bytes a
-number; a product quantiser (PQ) needs half of that and several times the candidates. Number of lists: about four times
-the square root of the vectors (FAISS, "Guidelines to choose an index").
+number; a product quantiser (PQ) of a byte for four numbers needs a third of that and several times the candidates.
+Number of lists: about four times the square root of the vectors (FAISS, "Guidelines to choose an index").
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ FLAT, SQ8, PQ, HNSW = "flat", "ivf-sq8", "ivf-pq", "hnsw"
 Choice = Literal["auto", "flat", "ivf-sq8", "ivf-pq", "hnsw"]
 SMALL = 20_000
 """Up to here looking at every vector takes less than a millisecond or two."""
+LEAST = 1000
+"""Below there is nothing to learn lists from, whatever is wanted."""
 MANY_LISTS = 16_384
 """From here on the lists' centres are found by a graph, not one by one."""
 TRAINING = 40
@@ -33,10 +35,12 @@ class Kind:
         """So many times the wanted number are looked at exactly: the coarser the codes, the more."""
         return {FLAT: 1, SQ8: 2, HNSW: 2, PQ: 10}[self.name]
 
-    def recipe(self, dimension: int) -> str:
-        """For FAISS's ``index_factory``; empty where there is nothing to make."""
+    @property
+    def recipe(self) -> str:
+        """For FAISS's ``index_factory``; empty where there is nothing to make. ``np``: codes are not also put into an
+        order that a search by Hamming distance would use; that takes minutes and is not used."""
         centres = f"IVF{self.lists}{'_HNSW32' if self.lists >= MANY_LISTS else ''}"
-        forms = {FLAT: "", SQ8: f"{centres},SQ8", PQ: f"{centres},PQ{self.pieces}x8", HNSW: "HNSW32_SQ8"}
+        forms = {FLAT: "", SQ8: f"{centres},SQ8", PQ: f"{centres},PQ{self.pieces}x8np", HNSW: "HNSW32_SQ8"}
         return forms[self.name]
 
     def bytes_each(self, dimension: int) -> int:
@@ -57,8 +61,8 @@ class Kind:
 def choose(count: int, dimension: int, memory_bytes: float, wanted: Choice = "auto") -> Kind:
     """The form for so many vectors, of which all together may take ``memory_bytes``."""
     lists = 2 ** max(6, round(log2(4 * sqrt(max(count, 1)))))
-    fine = max(d for d in range(1, dimension // 2 + 1) if dimension % d == 0)
-    if count <= SMALL or wanted == "flat":
+    fine = max((d for d in range(1, dimension // 4 + 1) if dimension % d == 0), default=1)
+    if wanted == "flat" or count <= (SMALL if wanted == "auto" else LEAST):
         return Kind(FLAT)
     if wanted == "hnsw":
         return Kind(HNSW)

@@ -24,7 +24,8 @@ PIECE = 65_536
 """Vectors that are read and turned into codes together."""
 HEADER = 81
 """Bytes before the vectors in FAISS's file of a half-precision index; see ``header``."""
-PQ_TRAINING = 65_536
+PQ_TRAINING = 25_600
+"""Vectors from which a product quantiser learns: a hundred for each of its 256 codes."""
 
 
 def faiss() -> "ModuleType":
@@ -59,12 +60,12 @@ def header(count: int, dimension: int) -> bytes:
 def build(kind: Kind, vectors: Halves, path: Path) -> None:
     """Write the codes of vectors (n, dimension) to a new file. Takes minutes for millions, and their codes' memory."""
     lib = faiss()
-    index = lib.index_factory(vectors.shape[1], kind.recipe(vectors.shape[1]), lib.METRIC_INNER_PRODUCT)
+    index = lib.index_factory(vectors.shape[1], kind.recipe, lib.METRIC_INNER_PRODUCT)
     if kind.name != HNSW:
         index.cp.niter, index.cp.max_points_per_centroid = 8, TRAINING
         index.cp.min_points_per_centroid = 1
         if kind.name == PQ:
-            index.pq.cp.niter = 8
+            index.pq.cp.niter, index.pq.cp.min_points_per_centroid = 8, 1
     wanted = max(TRAINING * kind.lists, PQ_TRAINING)
     step = max(1, len(vectors) // wanted)
     index.train(np.ascontiguousarray(vectors[::step][:wanted], np.float32))

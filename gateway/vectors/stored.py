@@ -6,8 +6,8 @@ segments, while others search and add. The manifest, replaced as a whole, says w
 """
 
 import contextlib
-import fcntl
 import logging
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from gateway.vectors.kinds import Choice
 from gateway.vectors.log import Log, Record, mended, replayed
 from gateway.vectors.manifest import Card, Manifest
 from gateway.vectors.port import Damaged, Found, Ids, IdSet, Mask, Vectors, best, nothing
+from gateway.vectors.quantised import faiss, threads
 from gateway.vectors.segment import Segment
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class StoredIndex:
     def __init__(self, folder: Path, dimension: int, plan: Plan = Plan()) -> None:
         """Opens what is there, up to what was answered last. Raises ``Damaged`` where that cannot be known,
         ``Conflict`` for a folder that is in use or holds vectors of another length."""
+        faiss()
         keep_folder(folder)
         self._folder, self._dimension, self.plan = folder, dimension, plan
         self._guard = _locked(folder)
@@ -122,8 +124,6 @@ class StoredIndex:
 
     def search(self, queries: Vectors, k: int, among: IdSet | None = None) -> Found:
         """See ``VectorIndex``."""
-        from gateway.vectors.quantised import threads
-
         threads(self.plan.threads)
         view, queries = self.view, np.ascontiguousarray(queries, np.float32)
         found: list[Found] = [one.search(queries, k, among) for one in view.segments]
@@ -232,10 +232,11 @@ class StoredIndex:
 
     def _apply(self, record: Record) -> int:
         older, last = self.view.fresh[:-1], self.view.fresh[-1]
-        if record.vectors is None:
-            return sum(one.delete(record.ids) for one in (*self.view.segments, *older, last))
-        last.add(record.ids, record.vectors)
-        return sum(one.delete(record.ids) for one in (*self.view.segments, *older))
+        if record.vectors is not None:
+            last.add(record.ids, record.vectors)
+        gone = last.delete(record.ids) if record.vectors is None else 0
+        gone += sum(part.delete(record.ids) for part in older)
+        return gone + sum(segment.delete(record.ids) for segment in self.view.segments)
 
     def turn(self) -> None:
         """What is in memory is to become a segment; what is new goes to another part and another file of the log."""
@@ -309,6 +310,10 @@ class StoredIndex:
 def _locked(folder: Path) -> IO[bytes]:
     """Keeps others out while it is open; the system opens it when the process ends, however it ends."""
     file = (folder / "in-use").open("ab")
+    if sys.platform == "win32":
+        return file
+    import fcntl
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
