@@ -1,6 +1,7 @@
 """The routes by which another cell index has a part of its vectors kept here (see ``gateway.vectors.remote``)."""
 
 import asyncio
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts import web
 from contracts.errors import BadRequest
-from contracts.openapi import AWAY, FULL, UNREADABLE, Answer, Content, Operation, Operations, Parameter, error, words
+from contracts.openapi import AWAY, FULL, UNREADABLE, Answer, Content, Operation, Operations, Parameter, error
 from gateway.cells.rules import LONGEST
 from gateway.cells.said import MODEL, MOST_FOUND
 from gateway.cells.spaces import Spaces
@@ -31,21 +32,23 @@ class ShardRoutes:
         self._spaces = spaces
 
     def routes(self) -> list[BaseRoute]:
-        return [Route("/api/v1/vectors/{space}/{what}", self.on_ask, methods=["POST"])]
+        return [Route("/api/v1/vectors/{what}", self.on_ask, methods=["POST"])]
 
     async def on_ask(self, request: Request) -> Response:
         """One call of a ``VectorIndex``."""
-        space, what = request.path_params["space"], request.path_params["what"]
+        what = request.path_params["what"]
         body = await web.body_of(request, limit=LARGEST)
-        answer = await asyncio.to_thread(self._answered, space, what, body)
+        answer = await asyncio.to_thread(self._answered, what, body)
         return Response(answer, media_type=MEDIA)
 
-    def _answered(self, space: str, what: str, body: bytes) -> bytes:
+    def _answered(self, what: str, body: bytes) -> bytes:
         arrays, said = unpacked(body)
         work = {"add": _add, "search": _search, "get": _get, "delete": _delete, "about": _about}.get(what)
         if work is None:
             raise BadRequest(f"a shard is asked to add, search, get, delete or about, not {what[:40]!r}")
-        dimension = said.get("dimension")
+        space, dimension = said.get("space"), said.get("dimension")
+        if not isinstance(space, str) or not re.match(MODEL, space):
+            raise BadRequest("space must name a version of a model")
         if not isinstance(dimension, int) or not 1 <= dimension <= LONGEST:
             raise BadRequest(f"dimension must be a whole number from 1 to {LONGEST}")
         return work(self._spaces.make(space, dimension), arrays, said)
@@ -106,13 +109,10 @@ def _about(index: VectorIndex, _arrays: dict[str, Any], _said: dict[str, Any]) -
 def operations() -> Operations:
     """What is served to other cell indexes."""
     return {
-        "POST /api/v1/vectors/{space}/{what}": Operation(
+        "POST /api/v1/vectors/{what}": Operation(
             "Keep and find vectors for another cell index; for our own services",
             {200: Answer("Arrays.", Content({}, MEDIA)), **UNREADABLE, **AWAY, **FULL, 409: error("It is in use.")},
-            (
-                Parameter("space", words(MODEL), "The version of the model.", place="path", required=True),
-                Parameter("what", {"enum": ["add", "search", "get", "delete", "about"]}, place="path", required=True),
-            ),
+            (Parameter("what", {"enum": ["add", "search", "get", "delete", "about"]}, place="path", required=True),),
             body=Content({"type": "string", "format": "binary"}, MEDIA, "A line of JSON, then the arrays it names."),
         )
     }

@@ -90,7 +90,7 @@ def calibrated(index: Quantised, kind: Kind, vectors: Halves, target: float) -> 
     step = max(1, len(vectors) // ASKED)
     places = np.arange(0, len(vectors), step)[:ASKED]
     queries = np.ascontiguousarray(vectors[places], np.float32)
-    truth = _exact(vectors, places, queries)
+    truth = exact(vectors, places, queries)
     found = (1, 0.0)
     for effort in kind.efforts:
         numbers, _ = index.search(queries, NEAREST + 1, effort, None)
@@ -101,8 +101,8 @@ def calibrated(index: Quantised, kind: Kind, vectors: Halves, target: float) -> 
     return found
 
 
-def _exact(vectors: Halves, places: Ids, queries: Vectors) -> Ids:
-    """The numbers of the nearest others, by looking at all."""
+def exact(vectors: Halves, places: Ids, queries: Vectors) -> Ids:
+    """The numbers of the nearest others of each query, which are at ``places`` (-1: nowhere), by looking at all."""
     k = min(NEAREST, len(vectors) - 1)
     numbers, scores = np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
     for first, piece in _numbered(vectors):

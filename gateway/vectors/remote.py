@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -17,8 +16,7 @@ class RemoteIndex:
 
     def __init__(self, client: httpx.Client, space: str, dimension: int) -> None:
         """The client's ``base_url`` is the process; ``space`` is the name of what it keeps (a model's version)."""
-        self._client, self._dimension = client, dimension
-        self._path = f"/api/v1/vectors/{quote(space, safe='')}"
+        self._client, self._space, self._dimension = client, space, dimension
 
     @property
     def dimension(self) -> int:
@@ -54,9 +52,9 @@ class RemoteIndex:
         """The other process keeps it open; the client belongs to whoever made it."""
 
     def _ask(self, what: str, arrays: Arrays, **said: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        body = packed(arrays, dimension=self._dimension, **said)
+        body = packed(arrays, space=self._space, dimension=self._dimension, **said)
         try:
-            answer = self._client.post(f"{self._path}/{what}", content=body, headers={"Content-Type": MEDIA})
+            answer = self._client.post(f"/api/v1/vectors/{what}", content=body, headers={"Content-Type": MEDIA})
         except httpx.HTTPError as error:
             raise Away(
                 f"the shard at {self._client.base_url} does not answer: {error or type(error).__name__}"

@@ -90,6 +90,10 @@ class Cells:
         # Half whitened: encoders neither leave all to the first components nor make all alike.
         self._axes = (axes[:DIMENSION] / np.sqrt(values[:DIMENSION])[:, None]).T.astype(np.float32)
 
+    def only(self, real: Bytes) -> None:
+        """Cells that are drawn from now on are these, seen as before."""
+        self._real = real
+
     def draw(self, count: int, piece: int = 20_000) -> Floats:
         """So many L2-normalised vectors (count, 128)."""
         made = np.empty((count, DIMENSION), np.float32)

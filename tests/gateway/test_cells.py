@@ -270,4 +270,4 @@ def test_people_look_operators_ask_by_images_and_only_services_use_shards():
     assert allowed("GET", CELLS) == allowed("GET", SIMILAR) == allowed("GET", f"{CELLS}/7") == people
     assert allowed("POST", SIMILAR) == {Role.OPERATOR, Role.ADMIN}
     assert allowed("POST", CELLS) == allowed("POST", f"{CELLS}/delete") == {Role.ADMIN}
-    assert allowed("POST", "/api/v1/vectors/cells%2F1/add") == set()
+    assert allowed("POST", "/api/v1/vectors/add") == set()
