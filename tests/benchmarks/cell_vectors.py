@@ -114,6 +114,6 @@ class Cells:
                 mine = np.nonzero((ways[:, 0] == way) & (ways[:, 1] == dy) & (ways[:, 2] == dx))[0]
                 seen = self._real[which[mine], dy + 4 : dy + 4 + SEEN : STEP, dx + 4 : dx + 4 + SEEN : STEP]
                 seen = np.rot90(seen[:, :, ::-1] if way >= 4 else seen, way % 4, axes=(1, 2))
-                looks[mine] = seen.reshape(len(mine), -1)
+                looks[mine] = seen.reshape(len(mine), looks.shape[1])
         light = chance.normal(1.0, 0.1, size=(count, 1)).astype(np.float32)
         return looks * light + chance.normal(0, 3.0, size=looks.shape).astype(np.float32)
