@@ -62,7 +62,7 @@ screenshots: $(VENV)/ready-test servers
 # What goes into the images, with the hash of each file; anew with newer versions: make lock.
 lock: $(VENV)/ready-test
 	$(BIN)/uv pip compile $(LOCK) --extra bus --extra otel -o compose/locked/edge.txt
-	$(BIN)/uv pip compile $(LOCK) --extra gateway --extra oidc --extra pipelines --extra otel -o compose/locked/all.txt
+	$(BIN)/uv pip compile $(LOCK) --extra gateway --extra oidc --extra pipelines --extra cells --extra otel -o compose/locked/all.txt
 
 # Asks the advisory database about all that goes into the images; needs the internet.
 audit: $(VENV)/ready-test

@@ -138,10 +138,11 @@ def gateway(
     with_pipelines: Annotated[bool, typer.Option(help="Run the installed pipelines here too")] = True,
 ) -> None:
     """The compute side: receive, remember, launch, send back."""
-    from compose.running import DASHBOARD, EXPORT, GATEWAY, PIPELINES, gateway_side
+    from compose.running import CELLS, DASHBOARD, EXPORT, GATEWAY, PIPELINES, gateway_side
 
     settings = settings_from(data, port_offset, config)
-    names = [*GATEWAY, DASHBOARD, *([PIPELINES] if with_pipelines else ()), *([EXPORT] if settings.export_to() else ())]
+    more = [*([PIPELINES] if with_pipelines else ()), *([EXPORT] if settings.export_to() else ())]
+    names = [*GATEWAY, CELLS, DASHBOARD, *more]
     _serve(settings, lambda chosen: gateway_side(chosen, names), "gateway")
 
 
@@ -153,7 +154,7 @@ def serve(
     config: Config = None,
 ) -> None:
     """Some services of the gateway's side, in a process of their own: job-repository, task-launcher,
-    file-receiver-gateway, file-sender-gateway, pipelines, mqtt-export, dashboard."""
+    file-receiver-gateway, file-sender-gateway, cell-index, pipelines, mqtt-export, dashboard."""
     from compose.running import SERVED, gateway_side
 
     if unknown := [name for name in names if name not in SERVED]:

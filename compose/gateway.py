@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from compose.access import Access
+from compose.cells import cell_index
 from compose.logins import logins
 from compose.settings import Settings, address
 from contracts.batches import Batches, HttpBatches
@@ -46,7 +47,7 @@ from gateway.task_launcher.service import TaskLauncher
 from gateway.task_launcher.store import TaskStore
 from gateway.writer import Writer
 
-GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
+GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway", "cell-index")
 log = logging.getLogger(__name__)
 
 
@@ -86,7 +87,7 @@ async def gateway(
     identities: IdentityStore | None = None
     async with AsyncExitStack() as stack:
         base = None
-        if {"job-repository", "task-launcher"} & set(names):
+        if {"job-repository", "task-launcher", "cell-index"} & set(names):
             base = await stack.enter_async_context(database(settings))
         jobs: JobRepository | HttpJobs
         batches: Batches
@@ -119,6 +120,8 @@ async def gateway(
             )
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))
+        if base is not None and "cell-index" in names:
+            services["cell-index"] = cell_index(access, base.writer, base.reader, clock, stack)
         yield Gateway(jobs, tasks, services, identities, afar)
 
 

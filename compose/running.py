@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from compose.gateway import Gateway
 
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
-PIPELINES, EXPORT, DASHBOARD = "pipeline-sim", "mqtt-export", "dashboard"
-SERVED = {name: name for name in (*GATEWAY, EXPORT, DASHBOARD)} | {"pipelines": PIPELINES}
+PIPELINES, EXPORT, DASHBOARD, CELLS = "pipeline-sim", "mqtt-export", "dashboard", "cell-index"
+SERVED = {name: name for name in (*GATEWAY, CELLS, EXPORT, DASHBOARD)} | {"pipelines": PIPELINES}
 """What can be served in a process of its own, by the name on the command line."""
 THREADS = 24
 """For blocking work on files and databases."""
@@ -71,7 +71,7 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
     """Edge, gateway and pipelines in one process: SQLite, the in-process bus, worker processes for pipelines."""
     from compose.edge import Peers, edge
 
-    names = [*GATEWAY, PIPELINES, DASHBOARD, *_exporter_of(settings)]
+    names = [*GATEWAY, CELLS, PIPELINES, DASHBOARD, *_exporter_of(settings)]
     async with _bound(settings, [*names, *EDGE]) as (sockets, deployment), AsyncExitStack() as stack:
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("up")))
         mine = access(settings, "up")
@@ -155,7 +155,7 @@ async def _central(
     centre: Gateway | Afar
     authenticator: Authenticator
     auditor: Auditor
-    if set(GATEWAY) & set(names):
+    if {*GATEWAY, CELLS} & set(names):
         from compose.gateway import gateway
 
         centre = await stack.enter_async_context(gateway(mine, bus, settings.ports() | dict(ports), names))
@@ -164,7 +164,7 @@ async def _central(
         jobs, tasks = [await stack.enter_async_context(reach(name)) for name in ("job-repository", "task-launcher")]
         centre = Afar(HttpJobs(jobs), HttpTasks(tasks), tasks)
     if isinstance(centre, Afar) or centre.identities is None:
-        inside = settings.gateway.inside if {*GATEWAY, DASHBOARD} & set(names) else settings.pipelines.gateway
+        inside = settings.gateway.inside if {*GATEWAY, CELLS, DASHBOARD} & set(names) else settings.pipelines.gateway
         asked = await stack.enter_async_context(mine.over_network(settings.inside(inside))("job-repository"))
         authenticator, auditor = AskedAuthenticator(asked), AskedAuditor(asked)
     else:

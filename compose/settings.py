@@ -81,6 +81,24 @@ class RetentionSettings(Part):
     """So long the audit tells what people changed (``cytobus audit``); 0: for ever."""
 
 
+class CellSettings(Part):
+    """Vectors of cells, and how those that are alike are found."""
+
+    folder: Path | None = None
+    """Where vectors lie; empty: ``vectors`` among the gateway's files."""
+    kind: Literal["auto", "flat", "ivf-sq8", "ivf-pq", "hnsw"] = "auto"
+    """The form of large parts of the index; auto: as exact as ``memory_mb`` allows."""
+    memory_mb: float = Field(default=4096, gt=0)
+    """So much (10**6 bytes) the vectors of a model may take in memory; more of them are kept coarser there."""
+    recall: float = Field(default=0.97, gt=0, le=1)
+    """The part of the ten nearest that a search is to find."""
+    threads: int = Field(default=1, ge=1)
+    """That work on one search."""
+    shards: tuple[str, ...] = ()
+    """Cell indexes of other processes that keep the vectors, each a part, such as ``http://cells-1.lab:59788``; empty:
+    they are kept here. Their order is part of where vectors are."""
+
+
 class GatewaySettings(Part):
     """The compute side."""
 
@@ -115,6 +133,7 @@ class GatewaySettings(Part):
     upload_mb_per_second: float = Field(default=0, ge=0)
     """For each client, on average (10**6 bytes); 0: no limit."""
     retention: RetentionSettings = RetentionSettings()
+    cells: CellSettings = CellSettings()
 
 
 class PipelineLimits(Part):

@@ -36,6 +36,7 @@ PORTS: Mapping[str, int] = {
     "task-launcher": 59785,
     "file-sender-gateway": 59786,
     "file-receiver-oem": 59787,
+    "cell-index": 59788,
     "pipeline-sim": 59789,
     "mqtt-export": 59703,
     "dashboard": 4200,

@@ -57,6 +57,8 @@ RULES = (
     _rule("file-receiver-gateway", "POST HEAD PATCH DELETE", r"/api/v1/submissions(/[^/]+)?", OPERATE),
     _rule("job-repository", "POST", r"/api/v1/batches", OPERATE),
     _rule("job-repository", "PUT", r"/api/v1/batches/[^/]+/entries", frozenset()),
+    _rule("cell-index", "POST", r"(?s)/api/v1/vectors/.*", frozenset()),
+    _rule("cell-index", "POST", r"/api/v1/cells/similar", OPERATE),
     _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
     _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
     # operators: results, and jobs that are stuck

@@ -166,3 +166,26 @@ model_choice = sa.Table(
     sa.Column("pipeline", sa.Text, primary_key=True),
     sa.Column("doc", sa.Text, nullable=False),
 )
+
+NEXT_CELL = "next-cell"
+"""The note that tells the id of the next cell; ids are never given twice."""
+cell_block = sa.Table(
+    "cell_block",
+    metadata,
+    sa.Column("first", sa.BigInteger, primary_key=True, autoincrement=False),  # its cells' ids follow each other
+    sa.Column("many", sa.Integer, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),  # the version of what made the vectors
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("instrument", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("cells", sa.Text, nullable=False),  # what there is to say of each, packed: see gateway.cells.rules
+    sa.Index("cell_block_by_model", "model", "first"),
+    sa.Index("cell_block_by_job", "job", "model"),
+)
+
+cell_class = sa.Table(
+    "cell_class",
+    metadata,
+    sa.Column("code", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)

@@ -19,6 +19,7 @@ from tests.benchmarks.listings import listings
 from tests.support.instance import Instance
 
 console = Console()
+BESIDE = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def no_op_jobs(folder: Path, count: int) -> dict[str, float]:
@@ -177,7 +178,12 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="pixels")
     parser.add_argument("--rows", type=int, default=100_000, help="jobs that listings choose from, at most")
     parser.add_argument("--megabytes", type=int, default=512)
-    parser.add_argument("--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet", "listings"])
+    parser.add_argument(
+        "--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet", "listings", "vectors"]
+    )
+    parser.add_argument("--vectors", type=int, default=100_000, help="of cells, that are searched")
+    parser.add_argument("--cells", type=Path, default=BESIDE, help="folder with real images of cells")
+    parser.add_argument("--kind", default="auto", help="of index: auto, ivf-sq8, ivf-pq, hnsw")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cytobus-bench-"))
@@ -189,6 +195,7 @@ def main() -> None:
         "buses": lambda: buses(5000),
         "fleet": lambda: jobs_per_second(chosen.jobs),
         "listings": lambda: listings(chosen.rows),
+        "vectors": lambda: similar_cells(folder, chosen.vectors, chosen.cells, chosen.kind),
     }
     report: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}
     try:
@@ -207,6 +214,15 @@ def transfer_figures(folder: Path, megabytes: int) -> dict[str, float]:
     from tests.benchmarks.transfer import measured
 
     return measured(folder, megabytes)
+
+
+def similar_cells(folder: Path, count: int, images: Path, kind: str) -> dict[str, float | str]:
+    """The index of vectors; without real images of cells there is nothing to measure."""
+    from tests.benchmarks.vectors import measured
+
+    if not images.is_dir():
+        return {"not measured": f"there is no folder {images}: name one with --cells"}
+    return measured(folder, count, images, kind=kind)
 
 
 def _shown(value: float | str) -> str:

@@ -50,7 +50,7 @@ class Deployment:
         self.images, self.results = folder / "images", folder / "results"
         self.images.mkdir(parents=True, exist_ok=True)
         self.results.mkdir(exist_ok=True)
-        ports = ("FILE_RECEIVER", "JOB_REPOSITORY", "TASK_LAUNCHER", "FILE_SENDER", "DASHBOARD", "MQTT")
+        ports = ("FILE_RECEIVER", "JOB_REPOSITORY", "TASK_LAUNCHER", "FILE_SENDER", "CELL_INDEX", "DASHBOARD", "MQTT")
         self.address = changes.get("BIND_ADDRESS", "127.0.0.1")
         self.ports = {name: free_port(self.address) for name in ports}
         self.word, self.authority = "", ""

@@ -12,7 +12,7 @@ from pipelines.samples import package_samples
 from tests.containers.deployment import HERE, engine_is_missing, free_port, wait_for
 
 pytestmark = pytest.mark.compose
-PORTS = ("FILE_RECEIVER", "JOB_REPOSITORY", "TASK_LAUNCHER", "FILE_SENDER", "DASHBOARD", "MQTT")
+PORTS = ("FILE_RECEIVER", "JOB_REPOSITORY", "TASK_LAUNCHER", "FILE_SENDER", "CELL_INDEX", "DASHBOARD", "MQTT")
 
 
 @pytest.fixture

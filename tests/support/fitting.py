@@ -36,4 +36,11 @@ def fitted(laboratory: Laboratory) -> dict[str, set[int]]:
     waiting, _ = laboratory.waiting()
     for action in ("cancel", "release"):
         ask("POST", "job-repository", f"/api/v1/job/{{job_id}}/{action}", job_id=waiting, json={})
+    cell = {"Number": 1, "Class": "fit", "Vector": [0.6, 0.8]}
+    ask("POST", "cell-index", "/api/v1/cells", json={"Model": "fit/1", "Job": done, "Cells": [cell]})
+    about = lab.ask("GET", "cell-index", "/api/v1/cells/similar?vector=AACAPwAAgD8&model=fit/1").json()
+    (made,) = (str(one["Id"]) for one in about["Cells"])
+    ask("GET", "cell-index", "/api/v1/cells/{cell}", cell=made)
+    seen["GET /api/v1/cells/similar"] = {200}
+    ask("POST", "cell-index", "/api/v1/cells/delete", json={"Ids": [2**40]})
     return seen

@@ -16,6 +16,7 @@ from schemathesis.core.failures import Failure, ServerError
 from schemathesis.engine import Status, events, from_schema
 
 from contracts import transfer
+from gateway.vectors import wire
 
 CHECKS = (
     "not_a_server_error",
@@ -247,5 +248,5 @@ def distinct(faults: Iterable[str]) -> list[str]:
     return list({fault.partition("\n")[0]: fault for fault in faults}.values())
 
 
-for media in (transfer.MEDIA_TYPE, "application/octet-stream", "application/zip"):
+for media in (transfer.MEDIA_TYPE, "application/octet-stream", "application/zip", wire.MEDIA):
     schemathesis.openapi.media_type(media, st.binary(max_size=6))

@@ -16,7 +16,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
 SEED = None if "FUZZ_EXAMPLES" in os.environ else 1
 SERVICES = (
     *("file-receiver-gateway", "file-sender-gateway", "file-receiver-oem", "file-watcher", "data-organizer"),
-    *("file-sender-oem", "pipeline-sim", "mqtt-export", "task-launcher", "job-repository", "dashboard"),
+    *("file-sender-oem", "pipeline-sim", "mqtt-export", "task-launcher", "job-repository", "dashboard", "cell-index"),
 )
 PICTURES = "GET /api/v1/pictures/{job_id}/{place}"
 SELDOM = {
@@ -26,8 +26,10 @@ SELDOM = {
     *("DELETE /api/v1/models/{sha256}", "POST /api/v1/pipelines/{topic}/rollback"),
     *("PUT /api/v1/pipelines/{topic}/model", "DELETE /api/v1/edges/{name}/status"),
     *("POST /api/v1/submissions", "PATCH /api/v1/submissions/{submission}"),
+    *("POST /api/v1/vectors/{what}", "POST /api/v1/cells/similar"),
 }
-"""Only fitting values (upload and offset, job and place, a package of a model, a model that was tried) are
+"""Only fitting values (upload and offset, job and place, a package of a model, a model that was tried,
+arrays, an encoder) are
 answered well, which chance does not always give; tests/gateway has them in many ways."""
 OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),
