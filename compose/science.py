@@ -92,6 +92,8 @@ def train_cells(
     steps: Annotated[int, typer.Option(min=1, help="Batches in an epoch")] = 200,
     seed: int = 7,
     batch: Annotated[int, typer.Option(min=2)] = 64,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate")] = 3e-3,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint whose averaged weights are the first ones")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Train an encoder of cells, export it to OpenVINO, judge it, and fit its map."""
@@ -103,11 +105,11 @@ def train_cells(
         raise typer.Exit(1) from None
     command = (
         f"`cytobus train cells --objective {objective} --network {network} --epochs {epochs} --steps {steps} "
-        f"--batch {batch} --seed {seed}`"
+        f"--batch {batch} --rate {rate:g} --seed {seed}`"
     )
     try:
-        plan = Plan(objective, network, epochs, seed, batch, steps)
-        folder = build(data, out, plan, command, threads, console.print)
+        plan = Plan(objective, network, epochs, seed, batch, steps, rate)
+        folder = build(data, out, plan, command, threads, console.print, start)
     except (ValueError, OSError) as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from None

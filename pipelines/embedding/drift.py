@@ -6,6 +6,8 @@ from math import sqrt
 
 SURE = 2.58
 """Standard deviations: a verdict that is given in vain once in some two hundred windows."""
+LEAST = 100.0
+"""Cells that must have been seen: one odd image is no drift."""
 TOLERATED = 3.0
 """So many times the expected share of far cells may be seen before the map is said to be too small."""
 
@@ -53,14 +55,13 @@ def watched(watch: Watch, novelties: Iterable[float], reach: Reach) -> Watch:
 def verdict(watch: Watch, reach: Reach) -> Verdict:
     """Whether so many cells are far off that chance, or a few odd ones, cannot be the reason.
 
-    The lower end of Wilson's interval (1927) for the share must exceed what is tolerated; before many cells were seen
-    the interval is wide, and nothing is said.
+    The lower end of Wilson's interval (1927) for the share must exceed what is tolerated, after ``LEAST`` cells.
     """
     if watch.seen <= 0:
         return Verdict(0.0, 0.0, False)
     share = watch.far / watch.seen
     least = _wilson_low(share, watch.seen)
-    return Verdict(share, least, least > min(1.0, TOLERATED * reach.expected))
+    return Verdict(share, least, watch.seen >= LEAST and least > min(1.0, TOLERATED * reach.expected))
 
 
 def _wilson_low(share: float, count: float) -> float:

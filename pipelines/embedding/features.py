@@ -105,7 +105,8 @@ def _surroundings(
     rows = np.searchsorted(ids, around[ground])
     counts = np.bincount(rows, minlength=len(ids))
     sums = np.bincount(rows, plane[ground].astype(np.float64), len(ids))
-    return np.divide(sums, counts, out=means.copy(), where=counts > 0)
+    result: NDArray[np.float64] = np.divide(sums, counts, out=means.copy(), where=counts > 0)
+    return result
 
 
 def islands(plane: Plane) -> NDArray[Any]:

@@ -24,6 +24,8 @@ from pipelines.training.cells.export import described
 
 NEIGHBOURS, LEAST_APART = 15, 0.1
 """UMAP's own defaults."""
+MOST = 10_000
+"""Cells a map is made of."""
 KEPT = 2000
 """Cells of the reference set that stay with the map, to know novelty and to lay the next map over this one."""
 EXPECTED = 0.01
@@ -50,7 +52,7 @@ class Projector(nn.Module):
         self.body = nn.Sequential(
             nn.Linear(WIDTH, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2)
         )
-        self.register_buffer("middle", torch.tensor(middle, dtype=torch.float32))
+        self.middle = nn.Parameter(torch.tensor(middle, dtype=torch.float32), requires_grad=False)
         self.size = size
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.embedding.model import Encoder
 from pipelines.nuclei.model import ModelFolder
-from pipelines.training.cells.atlas import add_map, distilled, faithfulness, fitted
+from pipelines.training.cells.atlas import MOST, add_map, distilled, faithfulness, fitted
 from pipelines.training.cells.card import card
 from pipelines.training.cells.data import Cells, collected
 from pipelines.training.cells.evaluate import embedded, evaluate
@@ -30,12 +32,13 @@ def build(
     commands: str,
     threads: int = 1,
     told: Callable[[str], None] = lambda line: None,
+    start: Path | None = None,
 ) -> Path:
     """Train, export, judge and map; the folder ``out/1`` of the encoder. Crops and checkpoints stay in ``out``, and an
     interrupted build goes on where it was."""
     told("reading images")
     cells = collected(data, out / "crops.npz")
-    checkpoint = train(cells, out, plan, threads, told)
+    checkpoint = train(cells, out, plan, threads, told, start)
     return finished(cells, checkpoint, out / "1", data, commands, told)
 
 
@@ -61,7 +64,8 @@ def add_own_map(cells: Cells, folder: Path, encoder: Encoder, told: Callable[[st
     """The map of the training split, its limits by the validation split, its faithfulness on the test split."""
     vectors = {split: embedded(cells, encoder, split).embedded.vectors for split in ("train", "val", "test")}
     told("fitting the map")
-    model = fitted(vectors["train"])
+    some = np.random.default_rng(7).permutation(len(vectors["train"]))[:MOST]
+    model = fitted(vectors["train"][some])
     projector = distilled(model)
     figures = faithfulness(model, projector, vectors["test"])
     told(f"map: {figures}")

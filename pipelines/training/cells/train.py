@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ class Plan:
     """In an epoch."""
     rate: float = 3e-3
     decay: float = 0.02
+    start: str = ""
+    """Where the weights came from; random when empty."""
 
     def __post_init__(self) -> None:
         for name, known in ((self.objective, OBJECTIVES), (self.network, NETWORKS)):
@@ -41,13 +43,20 @@ class Plan:
 
 
 def train(
-    cells: Cells, out: Path, plan: Plan, threads: int = 1, told: Callable[[str], None] = lambda line: None
+    cells: Cells,
+    out: Path,
+    plan: Plan,
+    threads: int = 1,
+    told: Callable[[str], None] = lambda line: None,
+    start: Path | None = None,
 ) -> Path:
     """Train on the split ``train`` and return the checkpoint, ``<out>/<objective>-<network>.pt``.
 
-    A checkpoint of the same plan that is there is continued; one of another plan raises ``ValueError``. Same plan,
+    The averaged weights of the checkpoint ``start`` are the first ones where it is given. A checkpoint of the same plan that is there is continued; one of another plan raises ``ValueError``. Same plan,
     cells, library versions and threads give the same weights, unless the run was interrupted.
     """
+    if start is not None:
+        plan = replace(plan, start=origin(start))
     torch.set_num_threads(threads)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -56,12 +65,22 @@ def train(
     run = Run(plan)
     if checkpoint.exists():
         run.load(checkpoint)
+    elif start is not None:
+        run.begin(start)
     while run.epoch < plan.epochs:
         start = time.perf_counter()
         value = run.one_epoch(drawn(mine, plan.batch, np.random.default_rng([plan.seed, run.epoch])))
         run.save(checkpoint)
         told(f"epoch {run.epoch}/{plan.epochs} loss {value:.4f} {time.perf_counter() - start:.0f} s")
     return checkpoint
+
+
+def origin(checkpoint: Path) -> str:
+    """What made a checkpoint, in words."""
+    state = torch.load(checkpoint, weights_only=True)
+    plan = state["plan"]
+    before = f" after {plan['start']}" if plan.get("start") else ""
+    return f"epoch {state['epoch']} of {plan['epochs']} of {plan['network']} at rate {plan['rate']}{before}"
 
 
 def drawn(cells: Cells, size: int, random: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -134,6 +153,12 @@ class Run:
         state = {"plan": asdict(self.plan), "epoch": self.epoch}
         torch.save(state | {name: part.state_dict() for name, part in self._parts().items()}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
+
+    def begin(self, path: Path) -> None:
+        """Take the averaged weights of another run."""
+        weights = torch.load(path, weights_only=True)["average"]
+        self.encoder.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def load(self, path: Path) -> None:
         """Continue a saved run. Raises ``ValueError`` when it was made by another plan."""

@@ -32,7 +32,8 @@ def mlp(old: Vectors, new: Vectors, steps: int = 1500, seed: int = 7) -> Transla
         schedule.step()
     layers = [
         (layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy())
-        for layer in (network[0], network[2])
+        for layer in network
+        if isinstance(layer, nn.Linear)
     ]
     return Translation("mlp", tuple(layers))
 
