@@ -65,6 +65,28 @@ def re_embed(
         raise typer.Exit(1)
 
 
+@cells_app.command("drift")
+def drift(folder: Tables, model: Model = None) -> None:
+    """Say whether the cells of stored tables still fall on the map: exit code 3 where it is time to fit it anew."""
+    with _explained():
+        from pipelines.embedding.again import novelties
+        from pipelines.embedding.atlas import Atlas
+        from pipelines.embedding.drift import Watch, verdict, watched
+        from pipelines.embedding.model import shipped
+        from pipelines.nuclei.model import ModelFolder
+
+        own = ModelFolder(model) if model else shipped()
+        reach, watch = Atlas(own).reach, Watch()
+        for found in novelties(folder, own.sha256):
+            watch = watched(watch, found, reach)
+    told = verdict(watch, reach)
+    surely = f"at least {told.at_least:.1%}; {reach.expected:.1%} expected"
+    console.print(f"{told.share:.1%} of the cells lie off the map ({surely})")
+    if told.drifted:
+        console.print("[yellow]The map no longer fits: cytobus cells refit[/yellow]")
+        raise typer.Exit(3)
+
+
 @cells_app.command("refit")
 def refit(
     folder: Tables,

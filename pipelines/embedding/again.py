@@ -80,13 +80,26 @@ def embedded_again(table: "pa.Table", encoder: Encoder, atlas: Atlas | None) -> 
     return table.replace_schema_metadata({"classes": "\n".join(encoder.classes), **told})
 
 
+def novelties(folder: Path, model: str) -> Iterator[list[float]]:
+    """How far the cells of each table lie from all that the map knows, of tables that a model (by its digest) has made;
+    the tables in the order in which they were written."""
+    for name in sorted(tables(folder), key=lambda name: (folder / name).stat().st_mtime_ns):
+        table = read_parquet(folder / name, ["novelty"])
+        if made_by(table) == model:
+            yield table.column("novelty").to_pylist()
+
+
+def made_by(table: "pa.Table") -> str:
+    """The digest of the encoder that has made a table."""
+    return str((table.schema.metadata or {}).get(b"model_sha256", b"").decode())
+
+
 def _done(path: Path, encoder: Encoder) -> int | None:
     """How many cells a finished table has; None where there is none of this encoder."""
     if not path.exists():
         return None
     table = read_parquet(path, ["cell"])
-    made_by = (table.schema.metadata or {}).get(b"model_sha256", b"").decode()
-    return table.num_rows if made_by == encoder.folder.sha256 else None
+    return table.num_rows if made_by(table) == encoder.folder.sha256 else None
 
 
 def _written(path: Path, table: "pa.Table") -> None:

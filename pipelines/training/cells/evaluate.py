@@ -47,17 +47,18 @@ def evaluate(cells: Cells, encoder: Encoder, split: str = "test") -> Report:
     apart = mine.classes == CLASSES.index(APART)
     right = mine.embedded.probabilities.argmax(axis=1) == mine.classes
     voted = vote(nearest(mine.embedded.vectors, base.embedded.vectors, RANKS), base.classes, len(CLASSES))
-    known, same = voted == mine.classes, retrieved(mine)
-    precision = average_precision(same, _there(mine))
+    known, same, there = voted == mine.classes, retrieved(mine), _there(mine)
+    precision = average_precision(same, there)
     alone = encoder(stretched(cells.of(split).middles())).probabilities.argmax(axis=1) == mine.classes
 
     def figures(some: NDArray[np.bool_]) -> dict[str, Any]:
+        sought = some & (there > 0)  # what is in no other image cannot be found there
         return {
             "cells": int(some.sum()),
             "accuracy": _mean(right[some]),
             "knn_accuracy": _mean(known[some]),
-            "map_at_10": _mean(precision[some]),
-            "same_class_at": [_mean(same[some, rank]) for rank in range(RANKS)],
+            "map_at_10": _mean(precision[sought]),
+            "same_class_at": [_mean(same[sought, rank]) for rank in range(RANKS)],
             "accuracy_by_the_crop_alone": _mean(alone[some]),
         }
 
@@ -77,7 +78,8 @@ def retrieved(mine: Judged) -> NDArray[np.bool_]:
     """Whether the neighbour at each rank is of the cell's own class; neighbours of its own image are not looked at."""
     found = nearest(mine.embedded.vectors, mine.embedded.vectors, RANKS, (mine.images, mine.images))
     same: NDArray[np.bool_] = mine.classes[found] == mine.classes[:, None]
-    return same
+    # Where other images have fewer than ten cells, those of the own come last.
+    return same & (mine.images[found] != mine.images[:, None])
 
 
 def _there(mine: Judged) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.embedding.again import tables
+from pipelines.embedding.again import made_by, tables
 from pipelines.embedding.alignment import jump
 from pipelines.embedding.atlas import Atlas
 from pipelines.embedding.crops import SIDE, Crops
@@ -53,7 +53,7 @@ def stored_vectors(folder: Path, model: ModelFolder, most: int, seed: int) -> Ve
     found = []
     for name in tables(folder):
         table = read_parquet(folder / name, ["cell", "vector"])
-        if (table.schema.metadata or {}).get(b"model_sha256", b"").decode() == model.sha256:
+        if made_by(table) == model.sha256:
             found.append(vectors_of(table))
     vectors = np.concatenate(found) if found else np.zeros((0, 1), np.float32)
     if len(vectors) < LEAST:

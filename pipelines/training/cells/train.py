@@ -52,8 +52,9 @@ def train(
 ) -> Path:
     """Train on the split ``train`` and return the checkpoint, ``<out>/<objective>-<network>.pt``.
 
-    The averaged weights of the checkpoint ``start`` are the first ones where it is given. A checkpoint of the same plan that is there is continued; one of another plan raises ``ValueError``. Same plan,
-    cells, library versions and threads give the same weights, unless the run was interrupted.
+    The averaged weights of the checkpoint ``start`` are the first ones where it is given. A checkpoint of the same plan
+    that is there is continued; one of another plan raises ``ValueError``. Same plan, cells, library versions and
+    threads give the same weights, unless the run was interrupted.
     """
     if start is not None:
         plan = replace(plan, start=origin(start))
