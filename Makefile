@@ -69,7 +69,7 @@ audit: $(VENV)/ready-test
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r compose/locked/all.txt
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train
-	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py $(ARGS)
+	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py tests/pipelines/test_cells_training.py $(ARGS)
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from compose import keeping, logs
+from compose.cells import cells_app
 from compose.identities import audit, edges_app, enroll, users_app
 from compose.operate import submit
 from compose.operations import jobs_app, tasks_app
@@ -25,6 +26,7 @@ app.add_typer(jobs_app, name="jobs", help="Look at jobs, review them, retry, rel
 app.add_typer(train_app, name="train", help="Train a model from images with ground truth (needs the [train] extra).")
 app.add_typer(evaluate_app, name="evaluate", help="Measure a model on images with ground truth.")
 app.add_typer(package_app, name="package", help="Pack a pipeline's model for a server (needs the [bento] extra).")
+app.add_typer(cells_app, name="cells", help="The space of cells: embed again, fit the map anew, change encoders.")
 app.add_typer(users_app, name="users", help="Who may look, operate and administer.")
 app.add_typer(edges_app, name="edges", help="Which instruments may come in.")
 app.add_typer(keeping.archive_app, name="archive", help="Keep the gateway's archive within its bounds.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from compose.access import Access
-from compose.cells import cell_index
+from compose.cell_index import cell_index
 from compose.logins import logins
 from compose.settings import Settings, address
 from contracts.batches import Batches, HttpBatches

@@ -1,5 +1,6 @@
 """Commands for those who make models: train, evaluate."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -103,3 +104,67 @@ def evaluate_nuclei(
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from None
     Console(width=max(console.width, 130)).print(table(report))
+
+
+Sets = Annotated[
+    Path, typer.Option("--data", help="Folder of bloodcells/, dsb2018/ and brightfield/", exists=True, file_okay=False)
+]
+
+
+@train_app.command("cells")
+def train_cells(
+    data: Sets,
+    out: Annotated[Path, typer.Option(help="Where crops, checkpoints and the encoder go")] = Path("cells-model"),
+    objective: Annotated[str, typer.Option(help="supervised, or vicreg, which looks at no labels")] = "supervised",
+    network: Annotated[str, typer.Option(help="resnet or convnext")] = "resnet",
+    epochs: Annotated[int, typer.Option(min=1)] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Batches in an epoch")] = 200,
+    seed: int = 7,
+    batch: Annotated[int, typer.Option(min=2)] = 64,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate")] = 3e-3,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint whose averaged weights are the first ones")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Train an encoder of cells, export it to OpenVINO, judge it, and fit its map."""
+    try:
+        from pipelines.training.cells.build import build
+        from pipelines.training.cells.train import Plan
+    except ImportError as error:
+        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
+        raise typer.Exit(1) from None
+    command = (
+        f"`cytobus train cells --objective {objective} --network {network} --epochs {epochs} --steps {steps} "
+        f"--batch {batch} --rate {rate:g} --seed {seed}`"
+    )
+    try:
+        plan = Plan(objective, network, epochs, seed, batch, steps, rate)
+        folder = build(data, out, plan, command, threads, console.print, start)
+    except (ValueError, OSError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    console.print(f"model: {folder}")
+
+
+@evaluate_app.command("cells")
+def evaluate_cells(
+    data: Sets,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of another encoder than the shipped one")] = None,
+) -> None:
+    """Accuracy of classes, k-NN accuracy and retrieval of an encoder of cells."""
+    from pipelines.backends.errors import BackendError
+    from pipelines.embedding.model import Encoder
+    from pipelines.nuclei.model import ModelFolder
+    from pipelines.training.cells.card import markdown
+    from pipelines.training.cells.data import collected
+    from pipelines.training.cells.evaluate import evaluate
+
+    try:
+        report = evaluate(collected(data), Encoder(ModelFolder(model) if model else None), split)
+    except (ValueError, OSError, BackendError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    Console(width=max(console.width, 130)).print(markdown(report))

@@ -111,7 +111,7 @@ def execute(request: RunRequest) -> Outcome:
             return Outcome(Status.DAMAGED, reason=damage)
         plugin = pipeline(request.plugin)
         with scratch(request.folder, request.job, request.attempt) as folder:
-            work = Work(request.image, folder, request.parameters, request.attributes, request.model)
+            work = Work(request.image, folder, request.parameters, request.attributes, request.model, request.job)
             started = time.perf_counter()
             result = plugin.run(work)
             seconds = time.perf_counter() - started

@@ -50,6 +50,8 @@ class Work:
     """What is known of the file: plate, well, field, channel, laboratory, operator …"""
     model: Path | None = None
     """Folder of the model that is chosen for this pipeline, verified; None: the one that it comes with."""
+    job: str = ""
+    """A name of this piece of work that no other has, for tables that are put together later; empty: not told."""
 
 
 @dataclass(frozen=True)

@@ -157,10 +157,11 @@ def _sums(nucleus: NDArray[np.int64], values: NDArray[Any], count: int) -> Numbe
 
 
 def as_csv(table: Table) -> str:
-    """The table as text: a header, then a line for each nucleus; six significant digits."""
+    """The table as text: a header, then a line for each row; six significant digits. Columns of objects stand as they
+    are, so text in them must be quoted already where it needs it."""
     columns: Sequence[Sequence[str]] = [
         [str(value) for value in column.tolist()]
-        if np.issubdtype(column.dtype, np.integer)
+        if column.dtype.kind in "iuO"
         else [f"{value:.6g}" for value in column.tolist()]
         for column in table.values()
     ]

@@ -1,0 +1,42 @@
+"""Wires the cell index: where vectors lie, here or in shards of other processes."""
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import httpx
+
+from compose.access import Access
+from contracts.bearer import Bearer
+from contracts.client import TIMEOUT
+from contracts.ports import Clock
+from contracts.room import Room
+from gateway.cells.service import CellIndex
+from gateway.cells.spaces import Spaces
+from gateway.cells.store import CellStore
+from gateway.reader import Reader
+from gateway.vectors.stored import Plan
+from gateway.writer import Writer
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+
+def cell_index(access: Access, writer: Writer, reader: Reader, clock: Clock, stack: "AsyncExitStack") -> CellIndex:
+    """The service. Nothing is opened, and no shard is asked, before it runs."""
+    settings, mine = access.settings, access.settings.gateway.cells
+    folder = mine.folder or settings.gateway_files() / "vectors"
+    plan = Plan(kind=mine.kind, memory_mb=mine.memory_mb, recall=mine.recall, threads=mine.threads)
+    clients = stack.enter_context(ExitStack())
+    shards = [clients.enter_context(_client(access, where)) for where in mine.shards]
+    return CellIndex(
+        CellStore(writer, reader, clock),
+        Spaces(folder / ("spread" if shards else "own"), plan, shards),
+        Spaces(folder / "kept", plan),
+        room=Room({"vectors": folder}, settings.gateway.min_free_mb),
+    )
+
+
+def _client(access: Access, where: str) -> httpx.Client:
+    """Of threads that wait for a shard; it says who we are."""
+    many = httpx.Limits(max_connections=64, max_keepalive_connections=16)
+    return httpx.Client(base_url=where, timeout=TIMEOUT, limits=many, auth=Bearer(access.word), verify=access.trust)

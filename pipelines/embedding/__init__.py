@@ -1,0 +1,1 @@
+"""Embedding: every cell becomes a vector, a place on a map, and a row of a table."""
