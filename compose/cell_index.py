@@ -1,6 +1,7 @@
 """Wires the cell index: where vectors lie, here or in shards of other processes."""
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -8,11 +9,16 @@ import httpx
 from compose.access import Access
 from contracts.bearer import Bearer
 from contracts.client import TIMEOUT
-from contracts.ports import Clock
+from contracts.ports import Bus, Clock, Jobs
 from contracts.room import Room
+from gateway.cell_map.ingest import Ingest
+from gateway.cell_map.points import Points
+from gateway.cell_map.service import MapRoutes
+from gateway.cell_map.store import MapStore
 from gateway.cells.service import CellIndex
 from gateway.cells.spaces import Spaces
 from gateway.cells.store import CellStore
+from gateway.files import GatewayFiles
 from gateway.reader import Reader
 from gateway.vectors.stored import Plan
 from gateway.writer import Writer
@@ -21,19 +27,36 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
 
-def cell_index(access: Access, writer: Writer, reader: Reader, clock: Clock, stack: "AsyncExitStack") -> CellIndex:
-    """The service. Nothing is opened, and no shard is asked, before it runs."""
+@dataclass(frozen=True)
+class Around:
+    """What the map of cells needs of others."""
+
+    jobs: Jobs
+    files: GatewayFiles
+    bus: Bus
+
+
+def cell_index(
+    access: Access, writer: Writer, reader: Reader, clock: Clock, stack: "AsyncExitStack", around: Around
+) -> CellIndex:
+    """The service, the map beside it. Nothing is opened, and no shard is asked, before it runs."""
     settings, mine = access.settings, access.settings.gateway.cells
     folder = mine.folder or settings.gateway_files() / "vectors"
     plan = Plan(kind=mine.kind, memory_mb=mine.memory_mb, recall=mine.recall, threads=mine.threads)
     clients = stack.enter_context(ExitStack())
     shards = [clients.enter_context(_client(access, where)) for where in mine.shards]
-    return CellIndex(
+    store = MapStore(writer, reader, clock)
+    ingest = Ingest(around.jobs, around.files, store)
+    shown = MapRoutes(store, Points(mine.most_on_map), around.files, ingest, around.bus)
+    index = CellIndex(
         CellStore(writer, reader, clock),
         Spaces(folder / ("spread" if shards else "own"), plan, shards),
         Spaces(folder / "kept", plan),
         room=Room({"vectors": folder}, settings.gateway.min_free_mb),
+        beside=shown,
     )
+    ingest.into(index.keep, shown.added)
+    return index
 
 
 def _client(access: Access, where: str) -> httpx.Client:

@@ -9,7 +9,7 @@ from compose.access import STAMPED, Access
 from compose.settings import address
 from contracts.client import TIMEOUT
 from gateway.dashboard.service import Dashboard
-from gateway.dashboard.upstream import SERVICES
+from gateway.dashboard.upstream import PASSED
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def dashboard(access: Access, ports: Mapping[str, int]) -> AsyncIterator[D
                     verify=access.trust,
                 )
             )
-            for name in SERVICES
+            for name in PASSED
         }
         where = address(base, "job-repository", ports["job-repository"])
         own = await stack.enter_async_context(access.client(where, many))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from compose.access import Access
-from compose.cell_index import cell_index
+from compose.cell_index import Around, cell_index
 from compose.logins import logins
 from compose.settings import Settings, address
 from contracts.batches import Batches, HttpBatches
@@ -121,7 +121,8 @@ async def gateway(
         if "file-sender-gateway" in names:
             services["file-sender-gateway"] = FileSender(jobs, files, bus, clock, keep=_keep(settings))
         if base is not None and "cell-index" in names:
-            services["cell-index"] = cell_index(access, base.writer, base.reader, clock, stack)
+            around = Around(jobs, files, bus)
+            services["cell-index"] = cell_index(access, base.writer, base.reader, clock, stack, around)
         yield Gateway(jobs, tasks, services, identities, afar)
 
 

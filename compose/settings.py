@@ -97,6 +97,8 @@ class CellSettings(Part):
     shards: tuple[str, ...] = ()
     """Cell indexes of other processes that keep the vectors, each a part, such as ``http://cells-1.lab:59788``; empty:
     they are kept here. Their order is part of where vectors are."""
+    most_on_map: int = Field(default=1_000_000, ge=1000)
+    """So many of the newest cells are on the map, and in memory (about 0.2 kB each); older ones are still found."""
 
 
 class GatewaySettings(Part):

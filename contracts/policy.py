@@ -59,6 +59,8 @@ RULES = (
     _rule("job-repository", "PUT", r"/api/v1/batches/[^/]+/entries", frozenset()),
     _rule("cell-index", "POST", r"(?s)/api/v1/vectors/.*", frozenset()),
     _rule("cell-index", "POST", r"/api/v1/cells/similar", OPERATE),
+    _rule("cell-index", "POST", r"/api/v1/map/(selection|export)", VIEW),  # reads, of which a line is too long to ask
+    _rule("cell-index", "POST DELETE", r"/api/v1/map/(groups|gates)(/[^/]+)?", OPERATE),
     _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
     _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
     # operators: results, and jobs that are stuck

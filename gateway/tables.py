@@ -189,3 +189,52 @@ cell_class = sa.Table(
     sa.Column("code", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("name", sa.Text, nullable=False, unique=True),
 )
+
+NEXT_SOURCE = "next-cell-source"
+"""The note that tells the sequence of the next source of cells."""
+cell_source = sa.Table(
+    "cell_source",
+    metadata,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),  # in the order of commits
+    sa.Column("digest", sa.Text, nullable=False),  # of the table that was read
+    sa.Column("trouble", sa.Text, nullable=False),  # why it could not be; empty: it was
+    sa.Column("doc", sa.Text, nullable=False),  # what holds for all its cells
+    sa.Column("cells", sa.Text, nullable=False),  # packed: see gateway.cell_map.rules
+    sa.Column("features", sa.Text, nullable=False),
+)
+
+cell_group = sa.Table(
+    "cell_group",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("many", sa.Integer, nullable=False),
+    sa.Column("cells", sa.Text, nullable=False),  # their ids, packed
+)
+
+cell_gate = sa.Table(
+    "cell_gate",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+)
+
+cell_decision = sa.Table(
+    "cell_decision",
+    metadata,
+    sa.Column("gate", sa.Text, primary_key=True),
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("accepted", sa.Integer, nullable=False),
+    sa.Column("rejected", sa.Integer, nullable=False),
+    sa.Column("nanoseconds", sa.BigInteger, nullable=False),  # that all its cells took
+    sa.Column("cells", sa.Text, nullable=False),  # labels of those that were rejected, packed
+    sa.Index("cell_decision_by_gate", "gate", "sequence"),
+)

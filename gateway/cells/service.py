@@ -16,6 +16,7 @@ from contracts.gojson import without_nul
 from contracts.openapi import Operations
 from contracts.room import Room
 from gateway.asked import read
+from gateway.beside import Beside, Together
 from gateway.cells.asked import Question, question_of
 from gateway.cells.filters import Filters
 from gateway.cells.rules import Floats, from_text, normalised, shaped
@@ -68,8 +69,11 @@ class CellIndex:
         embed: Embed = _no_encoder,
         mapped: Mapped = _no_mapping,
         room: Room | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """``spaces``: where vectors are; ``kept``: those that lie here for others, or for ourselves."""
+        self._beside = beside or Together()
+        self.desks = tuple(getattr(self._beside, "desks", ()))
         self._store, self._spaces, self._kept = store, spaces, kept
         self._filters = Filters(store)
         self._embed, self._mapped, self._room = embed, mapped, room
@@ -80,7 +84,8 @@ class CellIndex:
         """Indexes are opened beside, and closed at the end."""
         warming = asyncio.create_task(asyncio.to_thread(self._spaces.warm))
         try:
-            yield
+            async with self._beside.running():
+                yield
         finally:
             await warming
             await asyncio.to_thread(self._spaces.close)
@@ -95,17 +100,27 @@ class CellIndex:
             Route("/api/v1/cells/similar", self.on_similar_image, methods=["POST"]),
             Route("/api/v1/cells/{cell:int}", self.on_cell, methods=["GET"]),
             *self._shards.routes(),
+            *self._beside.routes(),
         ]
 
     def operations(self) -> Operations:
         """The routes, described."""
         from gateway.cells.openapi import operations
 
-        return operations()
+        return {**operations(), **self._beside.operations()}
+
+    def leave(self) -> None:
+        """Who waits for cells is answered."""
+        if leave := getattr(self._beside, "leave", None):
+            leave()
 
     async def on_add(self, request: Request) -> Response:
         body = without_nul(await web.body_of(request, limit=LARGEST))
         said, vectors = await asyncio.to_thread(_read, body, request)
+        return web.json(Added(Ids=await self.keep(said, vectors)), 201)
+
+    async def keep(self, said: NewCells, vectors: Floats) -> list[int]:
+        """The ids of cells with these vectors (cells, dimension), normalised; they are kept when it returns."""
         if self._room is not None:
             await asyncio.to_thread(self._room.check, vectors.nbytes)
         index = await asyncio.to_thread(self._spaces.make, said.model, vectors.shape[1])
@@ -115,7 +130,7 @@ class CellIndex:
         finally:
             if changed:
                 self._filters.changed()
-        return web.json(Added(Ids=ids), 201)
+        return ids
 
     async def on_about(self, _request: Request) -> Response:
         about = await asyncio.to_thread(self._spaces.about)

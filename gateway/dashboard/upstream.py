@@ -17,6 +17,8 @@ from contracts.guard import BY, CHECK, COOKIE, FOR, address_of, session_in
 from contracts.models import Task
 
 SERVICES = ("job-repository", "task-launcher", "file-sender-gateway", "file-receiver-gateway")
+"""Those that every gateway has."""
+PASSED = (*SERVICES, "cell-index")
 """Those that pages may ask through us."""
 PASSED_ON = frozenset(
     f"""authorization {CHECK} accept content-type content-length content-digest want-content-digest
@@ -74,7 +76,7 @@ class Upstream:
         await response(scope, receive, send)
 
     async def _passed(self, request: Request, service: str, path: str) -> Response:
-        if service not in SERVICES or not path.startswith("/api/v1/") or "/." in path:
+        if service not in PASSED or not path.startswith("/api/v1/") or "/." in path:
             return web.error("404 page not found", 404)
         client = self._clients[service]
         headers = self._said(request)

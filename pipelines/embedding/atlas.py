@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.backends.blocking import Blocking, Predictor
+from pipelines.backends.blocking import Blocking
 from pipelines.backends.openvino import OpenVino, Settings
+from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef, Signature, Tensor
 from pipelines.embedding.drift import Reach
 from pipelines.embedding.model import WIDTH

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.backends.address import Address
-from pipelines.backends.blocking import Blocking, Predictor
+from pipelines.backends.blocking import Blocking
 from pipelines.backends.factory import backend
+from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef, Signature, Tensor
 from pipelines.embedding.crops import SIDE, Crops
 from pipelines.nuclei.model import BrokenModel, ModelFolder
