@@ -206,10 +206,11 @@ class Points:
         with self._lock:
             self._check([name for name in fields if name not in ("job", "number")])
             chosen = np.nonzero(self._mask(wanted, slice(0, self._count)))[0]
-            found = {name: self._field(name)[chosen] for name in fields if name != "job"}
-            if "job" in fields:
-                found["job"] = np.array(self._jobs.all, object)[self._columns["job"][chosen]]
-            return found
+            jobs = np.array(self._jobs.all, object)
+            return {
+                name: jobs[self._columns["job"][chosen]] if name == "job" else self._field(name)[chosen]
+                for name in fields
+            }
 
     def named(self, field: str, codes: Column) -> list[str]:
         """Words of codes."""

@@ -49,7 +49,9 @@ class MapStore:
     async def digests(self) -> dict[str, str]:
         """Of the table that was read last, by job."""
         query = sa.select(S.job, S.digest)
-        found: dict[str, str] = await self._reader.run(lambda tx: {row.job: row.digest for row in tx.execute(query).all()})
+        found: dict[str, str] = await self._reader.run(
+            lambda tx: {row.job: row.digest for row in tx.execute(query).all()}
+        )
         return found
 
     async def last(self) -> int:

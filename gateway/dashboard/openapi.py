@@ -48,6 +48,7 @@ def operations() -> Operations:
             "A batch",
             (Parameter("state", words()), Parameter("after", _number(), "The last page's cursor.")),
         ),
+        "GET /map": _page("The map of cells"),
         "GET /tasks": _page("Tasks"),
         "GET /tasks/new": _page("Make a task"),
         "GET /tasks/{task_id}": _page("Change a task"),

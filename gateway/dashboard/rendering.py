@@ -19,6 +19,7 @@ NAVIGATION = (
     ("/", "jobs"),
     ("/submit", "submit"),
     ("/review", "review"),
+    ("/map", "map"),
     ("/tasks", "tasks"),
     ("/pipelines", "pipelines"),
     ("/instruments", "instruments"),

@@ -16,6 +16,7 @@ from gateway.dashboard.following import Following
 from gateway.dashboard.instruments import InstrumentPages
 from gateway.dashboard.job import JobPages
 from gateway.dashboard.jobs import JobsPages
+from gateway.dashboard.map import MapPages
 from gateway.dashboard.pipelines import PipelinePages
 from gateway.dashboard.rendering import LANGUAGE, SAFE, THEME, THEMES, Person, page
 from gateway.dashboard.review import ReviewPages
@@ -49,6 +50,7 @@ class Dashboard:
             job,
             review,
             SubmitPages(upstream),
+            MapPages(upstream),
             TaskPages(upstream),
             PipelinePages(upstream),
             InstrumentPages(upstream),

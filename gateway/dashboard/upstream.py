@@ -28,7 +28,17 @@ ABOUT_CONTENT = ("type", "length", "range", "disposition", "digest")
 PASSED_BACK = frozenset(
     [f"content-{what}" for what in ABOUT_CONTENT]
     + ["tus-resumable", "upload-offset", "upload-length", "upload-expires"]
-    + ["repr-digest", "accept-ranges", "cache-control", "etag", "last-modified", "link", "location", "retry-after"]
+    + [
+        "x-missing",
+        "repr-digest",
+        "accept-ranges",
+        "cache-control",
+        "etag",
+        "last-modified",
+        "link",
+        "location",
+        "retry-after",
+    ]
 )
 HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 """What instruments and pipelines have put into files is never run as a page of ours."""

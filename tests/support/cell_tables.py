@@ -10,6 +10,7 @@ from contracts.models import InputFile, Job, OutputFile, Owner, PipelineDetails,
 from gateway.files import GatewayFiles
 from pipelines.embedding.model import Embedded
 from pipelines.embedding.table import Rows, to_arrow, write_parquet
+from tests.support.instance import Instance
 from tests.support.stories import NOW
 
 CLASSES = ("normal", "burr", "sickle")
@@ -73,3 +74,38 @@ def finished(path: Path, job_id: str, *, at: int = NOW, host: str = "scope-1") -
         input_file=InputFile(name=f"{job_id}.tif"),
         pipeline_details=PipelineDetails(pipeline_id="cells", output_files=(output,)),
     )
+
+
+def bring(instance: Instance, name: str, content: Rows | bytes) -> str:
+    """Has a program that only speaks the contract process an image as pipeline ``cells``: these are its cells. The
+    job's id, once it is complete."""
+    instance.drop(f"{name}.tif", f"no image, but the name of one: {name}".encode())
+
+    def launched() -> list[dict[str, Any]]:
+        return [job for job in instance.jobs(name=f"{name}.tif") if job["State"] == "running"]
+
+    instance.wait_for(lambda: bool(launched()), 60, f"{name} was not launched")
+    (job,) = launched()
+    details = job["PipelineDetails"]
+    path = Path(details["OutputFolder"]) / f"{name}_cells.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        write_parquet(path, to_arrow(content))
+    outputs = [{"DirName": str(path.parent), "Name": path.name, "Extension": ".parquet"}]
+    result = {"Status": "PipelineComplete", "Results": "{}", "QCFlags": "", "OutputFiles": outputs}
+    where = f"{job['Id']}/{details['TaskId']}"
+    told = instance.ask("PUT", "job-repository", f"/api/v1/job/pipeline/{where}", json=result)
+    assert told.status_code == 200, told.text
+    told = instance.ask("POST", "task-launcher", f"/api/v1/pipelineStatus/{where}", content="PipelineComplete")
+    assert told.status_code == 200, told.text
+    instance.wait_for(
+        lambda: bool(instance.jobs(name=f"{name}.tif", state="complete")), 60, f"{name} did not become complete"
+    )
+    return str(job["Id"])
+
+
+def on_map(instance: Instance) -> int:
+    """How many cells are on its map."""
+    return int(instance.ask("GET", "cell-index", "/api/v1/map").json()["Count"])

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,9 +40,9 @@ def _is_missing(what: str) -> NoReturn:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser without a window: the system's, else the one that Playwright has installed. Without any, the test is
-    skipped, or fails where a browser is required."""
+def chromium(more: Sequence[str] = ()) -> Iterator[Any]:
+    """A browser without a window: the system's, else the one that Playwright has installed; ``more`` are flags of its
+    command line. Without any, the test is skipped, or fails where a browser is required."""
     try:
         from playwright import sync_api
     except ImportError:
@@ -52,7 +52,7 @@ def chromium() -> Iterator[Any]:
         if not Path(path).is_file():
             _is_missing("there is no Chromium: tests/servers.sh, or apt-get install chromium")
         sync_api.expect.set_options(timeout=PATIENCE)
-        browser = driver.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=path, headless=True, args=[*FLAGS, *more])
         try:
             yield browser
         finally:
