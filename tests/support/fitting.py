@@ -43,4 +43,12 @@ def fitted(laboratory: Laboratory) -> dict[str, set[int]]:
     ask("GET", "cell-index", "/api/v1/cells/{cell}", cell=made)
     seen["GET /api/v1/cells/similar"] = {200}
     ask("POST", "cell-index", "/api/v1/cells/delete", json={"Ids": [2**40]})
+    ask("GET", "cell-index", "/api/v1/map/crops?ids=7")
+    seen["GET /api/v1/map/crops"] = seen.pop("GET /api/v1/map/crops?ids=7")
+    ask("POST", "cell-index", "/api/v1/map/selection", json={})
+    ask("POST", "cell-index", "/api/v1/map/export", json={})
+    ask("POST", "cell-index", "/api/v1/map/gates", json={"Name": "fit", "Rule": {"Classes": ["fit"]}})
+    gate = lab.ask("GET", "cell-index", "/api/v1/map/gates").json()[0]["Id"]
+    ask("GET", "cell-index", "/api/v1/map/gates/{gate}/decisions", gate=gate)
+    ask("DELETE", "cell-index", "/api/v1/map/gates/{gate}", gate=gate)
     return seen

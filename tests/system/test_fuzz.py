@@ -27,9 +27,10 @@ SELDOM = {
     *("PUT /api/v1/pipelines/{topic}/model", "DELETE /api/v1/edges/{name}/status"),
     *("POST /api/v1/submissions", "PATCH /api/v1/submissions/{submission}"),
     *("POST /api/v1/vectors/{what}", "POST /api/v1/cells/similar"),
+    *("POST /api/v1/map/groups", "GET /api/v1/map/groups/{group}", "DELETE /api/v1/map/groups/{group}"),
 }
 """Only fitting values (upload and offset, job and place, a package of a model, a model that was tried,
-arrays, an encoder) are
+arrays, an encoder, cells on the map) are
 answered well, which chance does not always give; tests/gateway has them in many ways."""
 OF_SOMEBODY = {
     *("POST /api/v1/login", "POST /api/v1/password", "POST /api/v1/tokens/rotate", "GET /api/v1/authority"),

@@ -1,7 +1,7 @@
-// Colours of cells: distinct ones for names (Okabe and Ito 2008, and lighter or darker ones of the same), a ramp of even
-// lightness for numbers (after cividis, Nuñez et al. 2018).
+// Colours of cells: distinct ones for names (Okabe and Ito 2008, and lighter or darker ones of the same), a ramp from
+// blue to yellow for numbers. All of them are seen on a light ground as well as on a dark one.
 const NAMES = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#d55e00', '#56b4e9', '#8a7300', '#7b5ea7', '#5f6b73', '#a6761d', '#1b9e9e', '#c23b6b']
-const RAMP = ['#00306f', '#434e6c', '#6d6e73', '#999077', '#c9b565', '#fde737']
+const RAMP = ['#3b6fd4', '#7d6cc4', '#b8629c', '#d9655f', '#e5822b', '#e0ab00']
 
 const rgb = text => [1, 3, 5].map(at => parseInt(text.slice(at, at + 2), 16))
 

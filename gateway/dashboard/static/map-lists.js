@@ -35,13 +35,14 @@ export function lists ({ api, say, words, number, show }) {
     return made
   }
 
-  function put (list, lines) {
-    if (list.contains(document.activeElement)) return // whoever is at one of its buttons is not disturbed
+  function put (list, lines, now) {
+    if (!now && list.contains(document.activeElement)) return // whoever is at one of its buttons is not disturbed
     const none = Object.assign(document.createElement('li'), { className: 'quiet', textContent: list.dataset.none })
     list.replaceChildren(...lines.length ? lines : [none])
   }
 
-  async function renew () {
+  // `now`: also where somebody is at a button of the list.
+  async function renew (now = true) {
     try {
       const [groups, gates] = await Promise.all(['groups', 'gates'].map(kind => ask('GET', `${api}map/${kind}`)))
       const [first, second] = [document.getElementById('groups'), document.getElementById('gates')]
@@ -49,10 +50,10 @@ export function lists ({ api, say, words, number, show }) {
         const table = Object.assign(document.createElement('a'), { className: 'button', href: `${api}map/groups/${one.Id}`, download: 'cells.csv', textContent: words.table })
         table.setAttribute('aria-label', `${words.table} ${one.Name}`)
         return line(first, one, say('group-line', { count: number.format(one.Count), by: one.By }), [button(words.show, one.Name, () => shown(one)), table, ...may ? [dropped('groups', one)] : []])
-      }))
+      }), now)
       put(second, gates.map(one => line(second, one, say('gate-line', {
         action: words[one.Rule.Action], accepted: number.format(one.Accepted), rejected: number.format(one.Rejected), microseconds: number.format(one.Microseconds)
-      }), may ? [dropped('gates', one)] : [])))
+      }), may ? [dropped('gates', one)] : [])), now)
     } catch (error) { tell('failed', error.message) }
   }
   return renew

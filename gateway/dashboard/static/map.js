@@ -52,7 +52,9 @@ async function about () {
   if (first && told.Models.length) $('model').value = told.Models.at(-1)
   options($('instrument'), told.Instruments, [['', $('instrument').options[0].text]])
   options($('colour'), told.Features)
+  const fresh = !$('feature').options.length
   options($('feature'), told.Features)
+  if (fresh && told.Features.includes('area')) $('feature').value = 'area'
   if ($('gate-feature')) options($('gate-feature'), told.Features, [['', $('gate-feature').options[0].text]])
   $('troubles').hidden = !told.Troubles.length
   $('troubles').textContent = told.Troubles.length ? say('troubles', { count: told.Troubles.length, why: told.Troubles[0].Why }) : ''
@@ -195,7 +197,7 @@ function legend () {
 const gallery = new Gallery($('gallery'), $('one'), { api, say, words, similar })
 
 function narrowed (selection) {
-  const told = { ...selection }
+  const { ordered, ...told } = selection // what the gateway need not know
   if ($('model').value) told.Models = [$('model').value]
   if (told.Ids) return told
   if ($('instrument').value) told.Instruments = [$('instrument').value]
@@ -275,11 +277,9 @@ async function similar (id) {
   } catch (error) { tell('failed', error.message) }
 }
 
-const bare = ({ ordered, ...selection }) => narrowed(selection)
-
 async function download (format) {
   try {
-    const body = JSON.stringify({ Selection: bare(state.selection), Format: format })
+    const body = JSON.stringify({ Selection: narrowed(state.selection), Format: format })
     const check = document.querySelector('meta[name="cytobus-check"]').content
     const answer = await fetch(`${api}map/export`, { method: 'POST', body, headers: { 'Content-Type': 'application/json', 'X-Cytobus-Check': check } })
     if (!answer.ok) throw new Error(await answer.text())
@@ -304,7 +304,7 @@ $('group-form')?.addEventListener('submit', async event => {
   event.preventDefault()
   const name = event.target.elements.Name.value
   try {
-    const made = await ask('POST', `${api}map/groups`, { Name: name, Selection: bare(state.selection) })
+    const made = await ask('POST', `${api}map/groups`, { Name: name, Selection: narrowed(state.selection) })
     tell('said', say('named', { count: number.format(made.Count), name }))
     event.target.reset()
     await kept()
@@ -365,4 +365,4 @@ $('feature').addEventListener('change', () => state.selection && select(state.se
 $('csv').addEventListener('click', () => download('csv'))
 $('parquet').addEventListener('click', () => download('parquet'))
 about().then(() => { kept(); follow() }, error => { shown('away'); tell('failed', error.message); setTimeout(() => location.reload(), 5000) })
-setInterval(() => { about().catch(() => {}); kept() }, 10000)
+setInterval(() => { about().catch(() => {}); kept(false) }, 10000)
