@@ -202,9 +202,9 @@ class Points:
             return {name: self._field(name)[chosen] for name in fields}, until, end < self._count
 
     def rows(self, wanted: Wanted, fields: Sequence[str]) -> dict[str, Column]:
-        """Columns of all cells that are wanted: fields, ``job`` (names), ``number``. Raises ``BadRequest`` as above."""
+        """Columns of all cells that are wanted: fields, ``job`` (names), ``number``, ``sequence``. Raises as above."""
         with self._lock:
-            self._check([name for name in fields if name not in ("job", "number")])
+            self._check([name for name in fields if name not in ("job", "number", "sequence")])
             chosen = np.nonzero(self._mask(wanted, slice(0, self._count)))[0]
             jobs = np.array(self._jobs.all, object)
             return {

@@ -52,6 +52,23 @@ def histogram(values: Floats, bars: int = BARS) -> dict[str, Any]:
     return {"Known": len(known), **told, "Bars": counts.tolist()}
 
 
+def spread(sequence: npt.NDArray[np.int64], many: int, few: int = 24) -> npt.NDArray[np.int64]:
+    """``many`` of the cells (n) of sources, ascending, or all where there are fewer: spread evenly, but of few sources,
+    as long as these have enough. Each source is a file that has to be read for its pictures."""
+    if len(sequence) <= many:
+        return np.arange(len(sequence))
+    firsts = np.nonzero(np.diff(sequence, prepend=-1))[0]
+    sizes = np.diff(firsts, append=len(sequence))
+    while True:
+        chosen = np.unique(np.linspace(0, len(firsts) - 1, min(few, len(firsts))).astype(int))
+        if few >= len(firsts) or sizes[chosen].sum() >= many:
+            break
+        few *= 2
+    inside = np.concatenate([np.arange(firsts[one], firsts[one] + sizes[one]) for one in chosen])
+    found: npt.NDArray[np.int64] = inside[np.linspace(0, len(inside) - 1, many).astype(int)]
+    return found
+
+
 def packed(about: Mapping[str, Any], columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Columns as a page reads them at once: the length of a line of JSON (uint32, the lowest byte first), the line, and
     each column; all of them begin at multiples of eight bytes. The line says of each its name, type and place."""

@@ -41,7 +41,7 @@ class Selection(Body):
 
 class AskedSelection(Body):
     """Body of ``POST /api/v1/map/selection``. ``feature``: whose histogram is wanted; ``sample``: of so many cells, at
-    most, the ids are told, spread evenly over the selection."""
+    most, the ids are told, spread over the selection."""
 
     selection: Selection = Selection()
     feature: str = Field(default="", max_length=100)
@@ -68,8 +68,6 @@ class Selected(Body):
     instruments: dict[str, int]
     models: dict[str, int]
     ids: list[int]
-    jobs: list[str]
-    """Of ``ids``, one each."""
     histogram: Bars | None = None
 
 

@@ -26,7 +26,7 @@ from gateway.cell_map.crops import Sheets
 from gateway.cell_map.export import as_csv, as_parquet
 from gateway.cell_map.ingest import Ingest
 from gateway.cell_map.points import Points, Wanted
-from gateway.cell_map.rules import histogram, packed
+from gateway.cell_map.rules import histogram, packed, spread
 from gateway.cell_map.said import INT64, About, AskedSelection, Bars, Export, Group, NewGate, NewGroup, Selected
 from gateway.cell_map.store import MapStore
 from gateway.files import GatewayFiles
@@ -165,10 +165,9 @@ class MapRoutes:
         return web.json(await asyncio.to_thread(self._selected, asked), headers=web.NOT_CACHED)
 
     def _selected(self, asked: AskedSelection) -> Selected:
-        fields = ["id", "class", "instrument", "model", "job", *([asked.feature] if asked.feature else [])]
+        fields = ["id", "class", "instrument", "model", "sequence", *([asked.feature] if asked.feature else [])]
         rows = self._points.rows(asked.selection.wanted(), fields)
-        count = len(rows["id"])
-        sample = np.linspace(0, count - 1, min(asked.sample, count)).astype(int)
+        some = spread(rows["sequence"], asked.sample)
         counts = {
             f"{name.title()}{'es' if name == 'class' else 's'}": self._counted(name, rows[name])
             for name in self._points.names
@@ -176,8 +175,8 @@ class MapRoutes:
         bars = None
         if asked.feature:
             bars = Bars.model_validate({"Feature": asked.feature, **histogram(rows[asked.feature].astype(np.float32))})
-        some = {"Ids": rows["id"][sample].astype(np.int64).tolist(), "Jobs": [str(one) for one in rows["job"][sample]]}
-        return Selected.model_validate({"Count": count, "Histogram": bars, **counts, **some})
+        ids = rows["id"][some].astype(np.int64).tolist()
+        return Selected.model_validate({"Count": len(rows["id"]), "Histogram": bars, **counts, "Ids": ids})
 
     def _counted(self, name: str, codes: Any) -> dict[str, int]:
         values, counts = np.unique(codes, return_counts=True)

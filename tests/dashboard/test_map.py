@@ -41,8 +41,8 @@ def page(visit):
     return opened(visit())
 
 
-def opened(someone: Visit):
-    page = someone.go("/map")
+def opened(someone: Visit, query: str = ""):
+    page = someone.go("/map" + query)
     page.locator("#map[data-loaded]").wait_for()
     return page
 
@@ -187,14 +187,22 @@ def test_all_of_it_can_be_done_by_keyboard(page):
     expect(page.get_by_role("button", name="Lasso")).to_have_attribute("aria-pressed", "true")
 
 
-def test_colours_follow_a_feature_a_time_and_density(page):
+@pytest.mark.parametrize("way", ["webgl", "plain"])
+def test_with_a_graphics_card_or_without_cells_are_drawn_by_a_feature_by_time_and_by_density(visit, way):
+    page = opened(visit(), f"?draw={way}")
+    expect(page.locator("#points")).to_have_attribute("data-drawn", way)
+    assert colours_of(page) > 3
     page.locator("#colour").select_option("area")
     page.locator("#map[data-loaded]").wait_for()
     expect(page.locator("#legend canvas")).to_be_visible()
+    assert colours_of(page) > 30
     page.locator("#colour").select_option("at")
     expect(page.locator("#legend time").first).to_be_visible()
     page.locator("#mode").select_option("density")
-    assert colours_of(page) > 3
+    assert colours_of(page) > 1
+    page.get_by_role("button", name="Select what is in view").click()
+    page.locator("#gallery canvas").first.wait_for()
+    assert colours_of(page) > 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -222,7 +230,10 @@ def test_a_browser_that_cannot_draw_is_told_so_and_the_rest_of_the_page_works(vi
         "HTMLCanvasElement.prototype.getContext = (get => function (kind, ...more) {"
         " return kind === 'webgl2' ? null : get.call(this, kind, ...more) })(HTMLCanvasElement.prototype.getContext)"
     )
-    page = someone.go("/map")
+    page = someone.go("/map?draw=webgl")
     expect(page.locator("#no-webgl")).to_contain_text("WebGL 2")
     expect(page.locator("#stage")).to_be_hidden()
     expect(page.locator("#gates")).not_to_be_empty()
+    page = opened(someone)  # without being told how, it draws all the same
+    expect(page.locator("#points")).to_have_attribute("data-drawn", "plain")
+    assert colours_of(page) > 3

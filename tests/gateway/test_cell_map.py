@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
@@ -19,6 +21,7 @@ from contracts.models import Files
 from contracts.policy import may
 from gateway.cell_map.ingest import Ingest
 from gateway.cell_map.points import Points
+from gateway.cell_map.rules import spread
 from gateway.cell_map.service import MapRoutes
 from gateway.cell_map.store import MapStore
 from gateway.cells.service import CellIndex
@@ -307,6 +310,15 @@ async def test_a_gate_judges_each_cell_that_comes_and_its_time_is_kept(client):
 async def test_what_cannot_be_asked_is_refused_by_its_name(client, path, words):
     answer = await client.get(f"{MAP}/{path}")
     assert (answer.status_code, words in answer.text) == (400, True), answer.text
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(0, 200))
+def test_what_is_shown_of_a_selection_is_spread_over_few_tables_that_have_enough(sizes, many):
+    sequence = np.repeat(np.arange(1, len(sizes) + 1), sizes)
+    found = spread(sequence, many)
+    assert len(found) == min(many, len(sequence)) == len(np.unique(found))
+    if many < len(sequence) and sum(sorted(sizes)[:24]) >= many:
+        assert len(np.unique(sequence[found])) <= 24
 
 
 async def test_beyond_its_bound_the_map_keeps_the_newest_cells():

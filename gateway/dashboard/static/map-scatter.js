@@ -1,4 +1,6 @@
 // Draws up to millions of points with WebGL 2: each by itself, or, where there are too many, how dense they lie.
+import { View } from './map-view.js'
+
 const POINT = `#version 300 es
 precision highp float;
 in vec2 place; in float shade; in float chosen;
@@ -31,20 +33,14 @@ void main () {
   if (sum.a <= 0.0) discard;
   drawn = vec4(sum.rgb / sum.a, clamp(log(1.0 + sum.a) / log(1.0 + peak), 0.12, 1.0));
 }`
-const MANY = 300000 // beyond so many, points alone would only hide each other
 
-export class Scatter {
+export class Scatter extends View {
   // Throws where there is no WebGL 2.
   constructor (canvas) {
-    this.canvas = canvas
+    super(canvas)
     this.gl = canvas.getContext('webgl2', { alpha: false, antialias: false, powerPreference: 'high-performance' })
     if (!this.gl) throw new Error('WebGL 2')
-    this.count = this.room = this.frames = 0
-    this.view = { x: 0, y: 0, scale: 1 } // the middle, and pixels of the screen (CSS) for one unit of the map
-    this.mode = 'auto'
-    this.dim = false
-    this.ground = [0, 0, 0]
-    this.dirty = false
+    this.room = 0
     canvas.addEventListener('webglcontextlost', event => { event.preventDefault(); this.lost = true })
     canvas.addEventListener('webglcontextrestored', () => { this.lost = false; this.make(); this.again?.() })
     this.make()
@@ -135,13 +131,7 @@ export class Scatter {
     this.redraw()
   }
 
-  redraw () {
-    if (this.dirty) return
-    this.dirty = true
-    requestAnimationFrame(() => { this.dirty = false; this.draw() })
-  }
-
-  get dense () { return Boolean(this.heaps) && (this.mode === 'density' || (this.mode === 'auto' && this.count > MANY)) }
+  get dense () { return Boolean(this.heaps) && super.dense }
 
   draw () {
     const gl = this.gl
@@ -154,17 +144,12 @@ export class Scatter {
     gl.clearColor(...this.ground, 1)
     gl.clear(gl.COLOR_BUFFER_BIT)
     gl.enable(gl.BLEND)
-    const size = Math.min(9, Math.max(2, 420 / Math.sqrt(this.count + 1) * (1 + Math.log2(1 + this.zoom) / 4))) * ratio
     if (this.dense) this.drawDensity(width, height)
     else {
       gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA)
-      this.drawPoints(this.dots, size)
+      this.drawPoints(this.dots, this.size * ratio)
     }
-    this.frames++
-    this.canvas.dataset.frames = this.frames
   }
-
-  get zoom () { return this.fitted ? this.view.scale / this.fitted : 1 }
 
   drawPoints (program, size) {
     const gl = this.gl
@@ -209,42 +194,5 @@ export class Scatter {
     gl.uniform1f(gl.getUniformLocation(this.tone, 'peak'), Math.max(4, this.count / (w * h) * 20 * Math.min(1, 4 / this.zoom ** 2) + 3))
     gl.bindVertexArray(this.empty)
     gl.drawArrays(gl.TRIANGLES, 0, 3)
-  }
-
-  // --- where one looks
-
-  fit ([[left, right], [low, high]]) {
-    const { clientWidth: width, clientHeight: height } = this.canvas
-    const wide = Math.max(right - left, 1e-6), tall = Math.max(high - low, 1e-6)
-    this.fitted = 0.92 * Math.min(width / wide, height / tall)
-    this.view = { x: (left + right) / 2, y: (low + high) / 2, scale: this.fitted }
-    this.redraw()
-  }
-
-  // From pixels (CSS, from the canvas's corner) to the map, and back.
-  there ([left, top]) {
-    const { x, y, scale } = this.view
-    return [x + (left - this.canvas.clientWidth / 2) / scale, y - (top - this.canvas.clientHeight / 2) / scale]
-  }
-
-  here ([x, y]) {
-    const { scale } = this.view
-    return [(x - this.view.x) * scale + this.canvas.clientWidth / 2, (this.view.y - y) * scale + this.canvas.clientHeight / 2]
-  }
-
-  move (right, down) {
-    this.view.x -= right / this.view.scale
-    this.view.y += down / this.view.scale
-    this.redraw()
-  }
-
-  // Nearer by a factor; the place under a point of the screen stays under it.
-  nearer (factor, at = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]) {
-    const before = this.there(at)
-    this.view.scale = Math.min(1e7, Math.max(1e-7, this.view.scale * factor))
-    const after = this.there(at)
-    this.view.x += before[0] - after[0]
-    this.view.y += before[1] - after[1]
-    this.redraw()
   }
 }

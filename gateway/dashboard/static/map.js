@@ -4,6 +4,7 @@ import { Columns, unpacked } from './map-columns.js'
 import { palette, shades, swatch } from './map-colours.js'
 import { Gallery } from './map-gallery.js'
 import { lists } from './map-lists.js'
+import { drawer } from './map-plain.js'
 import { Scatter } from './map-scatter.js'
 import { Tools } from './map-tools.js'
 
@@ -338,7 +339,7 @@ function ground () {
 }
 
 try {
-  scatter = new Scatter($('points'))
+  scatter = drawer($('points'), Scatter, new URLSearchParams(location.search).get('draw'))
 } catch (error) {
   if (error.message !== 'WebGL 2') console.error(error)
   $('stage').hidden = $('keys').hidden = true
