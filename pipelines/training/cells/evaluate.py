@@ -79,7 +79,8 @@ def retrieved(mine: Judged) -> NDArray[np.bool_]:
     found = nearest(mine.embedded.vectors, mine.embedded.vectors, RANKS, (mine.images, mine.images))
     same: NDArray[np.bool_] = mine.classes[found] == mine.classes[:, None]
     # Where other images have fewer than ten cells, those of the own come last.
-    return same & (mine.images[found] != mine.images[:, None])
+    same &= mine.images[found] != mine.images[:, None]
+    return same
 
 
 def _there(mine: Judged) -> NDArray[np.int64]:

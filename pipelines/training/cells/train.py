@@ -69,10 +69,10 @@ def train(
     elif start is not None:
         run.begin(start)
     while run.epoch < plan.epochs:
-        start = time.perf_counter()
+        begun = time.perf_counter()
         value = run.one_epoch(drawn(mine, plan.batch, np.random.default_rng([plan.seed, run.epoch])))
         run.save(checkpoint)
-        told(f"epoch {run.epoch}/{plan.epochs} loss {value:.4f} {time.perf_counter() - start:.0f} s")
+        told(f"epoch {run.epoch}/{plan.epochs} loss {value:.4f} {time.perf_counter() - begun:.0f} s")
     return checkpoint
 
 
