@@ -132,10 +132,6 @@ def projector(count: int) -> Figures:
     }
 
 
-OTHER = shipped().path.parents[1] / "cells-vicreg" / "1"
-"""An encoder of another network and another objective."""
-
-
 def translation(other: Path) -> Figures:
     """What is kept of a search, both ways between the shipped encoder and another, by the number of anchors."""
     from pipelines.training.cells.data import Cells, collected
@@ -174,14 +170,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.embedding", description=__doc__)
     parser.add_argument("--only", choices=("encoder", "classical", "projector", "translation"))
     parser.add_argument("--cells", type=int, default=10_000, help="cells the map is made of")
-    parser.add_argument("--other", type=Path, default=OTHER, help="another encoder, for the translation")
+    parser.add_argument("--other", type=Path, help="folder of another encoder: the way there and back is learnt")
     chosen = parser.parse_args()
     parts: dict[str, Callable[[], Figures]] = {
         "encoder": encoder,
         "classical": classical,
         "projector": lambda: projector(chosen.cells),
-        "translation": lambda: translation(chosen.other),
     }
+    if chosen.other is not None:
+        parts["translation"] = lambda: translation(chosen.other)
     for name, part in parts.items():
         if chosen.only in (None, name):
             table = Table("figure", "value", title=name)
