@@ -173,9 +173,9 @@ def test_an_encoder_is_judged_mapped_and_described(cells: Cells, encoder: Path) 
 
     random = np.random.default_rng(1)
     places = random.normal(size=(600, 2)).astype(np.float32) * (9, 3)
-    vectors = unit(np.tanh(places @ random.normal(size=(2, WIDTH)) / 9) + 0.05 * random.normal(size=(600, WIDTH)))
+    vectors = unit(np.tanh(places @ random.normal(size=(2, WIDTH)) / 9) + 0.01 * random.normal(size=(600, WIDTH)))
     model = Fitted(None, vectors[:500], places[:500].astype(np.float32))
-    projector = distilled(model, width=64, epochs=40)
+    projector = distilled(model, width=64, epochs=400)
     same = {"trustworthiness": 1.0, "preservation": 1.0}
     figures = {"held_out_cells": 100, "k": 15, "umap": same, "projector": same, "median_apart_over_spread": 0.1}
     folder = add_map(encoder, model, projector, vectors[500:], figures)
@@ -233,11 +233,11 @@ def test_a_study_says_how_many_anchors_it_takes_and_when_none_will_do() -> None:
 
     def studied(new: np.ndarray) -> dict[str, object]:
         parts = [(old[part], new[part]) for part in (slice(600), slice(600, 800), slice(800, None))]
-        return study(*parts, classes, images, counts=(100, 500, 5000))
+        return study(*parts, classes, images, counts=(100, 5000))
 
-    assert studied(good)["enough_anchors"] == 100
-    assert studied(good)["embed_again"] is False
-    assert list(studied(good)["anchors"]) == ["100", "500"]
+    found = studied(good)
+    assert (found["enough_anchors"], found["embed_again"]) == (100, False)
+    assert list(found["anchors"]) == ["100"], "there are no 5000"
     # Against vectors that mean nothing everything is as good as anything else, so this asks for the very same cells.
     parts = ((old[:600], useless[:600]), (old[800:], useless[800:]))
     assert compared(ridge(*parts[0]), parts[1], classes, images)["same_neighbours"] < 0.3
