@@ -126,4 +126,5 @@ def central(plane: Plane) -> NDArray[Any]:
     if not len(y):
         return labels
     chosen = labels[y, x][np.hypot(y - middle[0], x - middle[1]).argmin()]
-    return (labels == chosen).astype(np.uint16)
+    own: NDArray[Any] = (labels == chosen).astype(np.uint16)
+    return own

@@ -1,6 +1,7 @@
 """From the vectors of one encoder to those of another, so that old cells are found from new ones without being embedded
 again."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.embedding.neighbours import Vectors, nearest, overlap
+from pipelines.nuclei.model import BrokenModel, ModelFolder
 
 KEPT = 0.9
 """Of a search's quality must be kept, or the cells have to be embedded again."""
@@ -115,3 +117,15 @@ def of_arrays(kind: str, stored: Sequence[NDArray[Any]]) -> Translation:
             raise ValueError(f"a translation's matrices do not fit: {[array.shape for array in stored]}")
         wide = matrix.shape[1]
     return Translation(kind, tuple(_layer(matrix, shift) for matrix, shift in layers))
+
+
+def opened(folder: ModelFolder) -> Translation:
+    """The translation that ``cytobus cells translate`` has written. Raises ``BrokenModel`` for any other folder, or if
+    its files are not those described."""
+    said = folder.metadata
+    try:
+        names = sorted(said["files"], key=lambda name: int(name.removesuffix(".npy")))
+        stored = [np.load(io.BytesIO(folder.read(name)), allow_pickle=False) for name in names]
+        return of_arrays(str(said["kind"]), stored)
+    except (KeyError, ValueError, TypeError) as error:
+        raise BrokenModel(f"{folder.path} holds no translation between encoders ({error}); learn it again") from error

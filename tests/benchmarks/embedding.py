@@ -21,6 +21,7 @@ from pipelines.embedding.features import features, islands
 from pipelines.embedding.model import Encoder, shipped
 from pipelines.embedding.neighbours import Vectors
 from pipelines.embedding.translation import unit
+from pipelines.nuclei.model import ModelFolder
 
 BESIDE = Path(__file__).parents[2].parent / "shared" / "data"
 DATA = Path(os.environ.get("CYTOBUS_CELLS", BESIDE))
@@ -131,17 +132,53 @@ def projector(count: int) -> Figures:
     }
 
 
+def translation(other: Path) -> Figures:
+    """What is kept of a search, both ways between the shipped encoder and another, by the number of anchors."""
+    from pipelines.training.cells.data import Cells, collected
+    from pipelines.training.cells.evaluate import embedded
+    from pipelines.training.cells.translate import study
+
+    cells = collected(DATA)
+    some = np.random.default_rng(7).permutation(len(cells.classes))
+    cells = Cells(cells.crops[some], cells.classes[some], cells.splits[some], cells.images[some])
+    first = np.flatnonzero(cells.splits == 0)[8000:]  # more anchors are not asked for
+    kept = np.setdiff1d(np.arange(len(some)), first)
+    cells = Cells(cells.crops[kept], cells.classes[kept], cells.splits[kept], cells.images[kept])
+    pairs, test = [], None
+    for split in ("train", "val", "test"):
+        own, theirs = (embedded(cells, Encoder(ModelFolder(folder)), split) for folder in (shipped().path, other))
+        pairs.append((own.embedded.vectors, theirs.embedded.vectors))
+        test = own
+    assert test is not None
+    figures: Figures = {}
+    for way, turned in (("to the other", False), ("from the other", True)):
+        ours = [(new, old) if turned else (old, new) for old, new in pairs]
+        found = study(*ours, test.classes, test.images)
+        again = found["again"]
+        figures[f"{way}: embedded again"] = f"recall@10 {again['recall_at_10']:.3f}, mAP {again['map_at_10']:.3f}"
+        for count, one in found["anchors"].items():
+            figures[f"{way}: {count} anchors"] = (
+                f"{one['kind']}: recall@10 {one['recall_at_10']:.3f}, kept {one['kept']:.3f}, mAP kept "
+                f"{one['map_kept']:.3f}, the very same ten {one['same_neighbours']:.3f}"
+            )
+        figures[f"{way}: anchors that are enough"] = str(found["enough_anchors"])
+    return figures
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.embedding", description=__doc__)
-    parser.add_argument("--only", choices=("encoder", "classical", "projector"))
+    parser.add_argument("--only", choices=("encoder", "classical", "projector", "translation"))
     parser.add_argument("--cells", type=int, default=10_000, help="cells the map is made of")
+    parser.add_argument("--other", type=Path, help="folder of another encoder: the way there and back is learnt")
     chosen = parser.parse_args()
     parts: dict[str, Callable[[], Figures]] = {
         "encoder": encoder,
         "classical": classical,
         "projector": lambda: projector(chosen.cells),
     }
+    if chosen.other is not None:
+        parts["translation"] = lambda: translation(chosen.other)
     for name, part in parts.items():
         if chosen.only in (None, name):
             table = Table("figure", "value", title=name)

@@ -30,6 +30,8 @@ KEPT = 2000
 """Cells of the reference set that stay with the map, to know novelty and to lay the next map over this one."""
 EXPECTED = 0.01
 """Share of cells of images unknown to the map that lie beyond its ``limit``."""
+JITTER = 0.02
+"""Noise on each number of a vector while a projector learns."""
 Places = NDArray[np.float32]
 
 
@@ -108,14 +110,26 @@ def refitted(vectors: Vectors, old: Atlas, seed: int = 7) -> Fitted:
     return Fitted(fresh.umap, everything, move(fresh.places).astype(np.float32))
 
 
-def distilled(model: Fitted, width: int = 256, epochs: int = 60, seed: int = 7, threads: int = 1) -> Projector:
-    """A projector that puts the reference set where the map has it."""
+def distilled(
+    model: Fitted,
+    more: tuple[Vectors, Places] | None = None,
+    width: int = 256,
+    epochs: int = 80,
+    seed: int = 7,
+    threads: int = 1,
+) -> Projector:
+    """A projector that puts the reference set where the map has it, and ``more`` cells where the UMAP puts them."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     vectors, places = torch.from_numpy(model.vectors), torch.from_numpy(model.places)
+    if more is not None:
+        vectors, places = (
+            torch.cat([vectors, torch.from_numpy(more[0])]),
+            torch.cat([places, torch.from_numpy(more[1])]),
+        )
     middle, size = model.places.mean(axis=0), float(model.places.std())
     network = Projector(width, middle, size)
-    optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(network.body.parameters(), 3e-3, weight_decay=1e-3)
     steps = max(1, len(vectors) // 256)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * steps, pct_start=0.1)
     for _ in range(epochs):
@@ -123,8 +137,10 @@ def distilled(model: Fitted, width: int = 256, epochs: int = 60, seed: int = 7, 
         for step in range(steps):
             some = order[step * 256 : (step + 1) * 256]
             # A cell beside a known one belongs beside it on the map, too.
-            near = F.normalize(vectors[some] + 0.02 * torch.randn(len(some), WIDTH), dim=1)
-            loss = F.smooth_l1_loss((network(near) - network.middle) / size, (places[some] - network.middle) / size)
+            near = F.normalize(vectors[some] + JITTER * torch.randn(len(some), WIDTH), dim=1)
+            wanted = (places[some] - network.middle) / size
+            # Nearly the absolute error: a cell between two islands belongs to one of them, not in the sea.
+            loss = F.smooth_l1_loss((network(near) - network.middle) / size, wanted, beta=0.05)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -7,10 +7,10 @@ import numpy as np
 
 from pipelines.embedding.model import Encoder
 from pipelines.nuclei.model import ModelFolder
-from pipelines.training.cells.atlas import MOST, add_map, distilled, faithfulness, fitted
+from pipelines.training.cells.atlas import MOST, add_map, distilled, faithfulness, fitted, transformed
 from pipelines.training.cells.card import card
 from pipelines.training.cells.data import Cells, collected
-from pipelines.training.cells.evaluate import embedded, evaluate
+from pipelines.training.cells.evaluate import Judged, embedded, evaluate
 from pipelines.training.cells.export import export
 from pipelines.training.cells.train import Plan, train
 
@@ -53,20 +53,25 @@ def finished(
     """Export a checkpoint to ``folder``, judge it, add its map and its card; ``folder``."""
     export(checkpoint, folder, data)
     encoder = Encoder(ModelFolder(folder))
-    reports = [evaluate(cells, encoder, split) for split in ("val", "test")]
+    base = embedded(cells, encoder, "train")
+    reports = [evaluate(cells, encoder, split, base) for split in ("val", "test")]
     told(f"test: {reports[1]['all']}")
-    add_own_map(cells, folder, encoder, told)
+    add_own_map(cells, folder, encoder, base, told)
     card(folder, reports, LIMITS, commands)
     return folder
 
 
-def add_own_map(cells: Cells, folder: Path, encoder: Encoder, told: Callable[[str], None] = lambda line: None) -> Path:
+def add_own_map(
+    cells: Cells, folder: Path, encoder: Encoder, base: Judged, told: Callable[[str], None] = lambda line: None
+) -> Path:
     """The map of the training split, its limits by the validation split, its faithfulness on the test split."""
-    vectors = {split: embedded(cells, encoder, split).embedded.vectors for split in ("train", "val", "test")}
+    near, held_out = (embedded(cells, encoder, split).embedded.vectors for split in ("val", "test"))
+    train = base.embedded.vectors
     told("fitting the map")
-    some = np.random.default_rng(7).permutation(len(vectors["train"]))[:MOST]
-    model = fitted(vectors["train"][some])
-    projector = distilled(model)
-    figures = faithfulness(model, projector, vectors["test"])
+    order = np.random.default_rng(7).permutation(len(train))
+    model, others = fitted(train[order[:MOST]]), train[order[MOST:]]
+    told("learning the map")
+    projector = distilled(model, (others, transformed(model, others)) if len(others) else None)
+    figures = faithfulness(model, projector, held_out)
     told(f"map: {figures}")
-    return add_map(folder, model, projector, vectors["val"], figures)
+    return add_map(folder, model, projector, near, figures)

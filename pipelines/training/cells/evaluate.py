@@ -33,16 +33,16 @@ def embedded(cells: Cells, encoder: Encoder, split: str) -> Judged:
     return Judged(mine.classes, mine.images, encoder(mine.middles()))
 
 
-def evaluate(cells: Cells, encoder: Encoder, split: str = "test") -> Report:
+def evaluate(cells: Cells, encoder: Encoder, split: str = "test", base: Judged | None = None) -> Report:
     """Figures of an encoder on a split.
 
     ``accuracy`` of the named classes, ``knn_accuracy`` of a vote of the ten nearest cells of the training split, and
     of searches among cells of *other images of the same split*, which no training has seen: ``map_at_10`` and
     ``same_class_at``, the share of neighbours of the same class at each rank. For all classes, for the shapes of red
     cells (the hard part: a prediction of any other class is wrong, too), for these without the class that stands
-    apart, and for each class.
+    apart, and for each class. ``base``: the training split, where it is embedded already.
     """
-    base, mine = embedded(cells, encoder, "train"), embedded(cells, encoder, split)
+    base, mine = base or embedded(cells, encoder, "train"), embedded(cells, encoder, split)
     shapes = np.isin(mine.classes, [CLASSES.index(name) for name in SMEARS])
     apart = mine.classes == CLASSES.index(APART)
     right = mine.embedded.probabilities.argmax(axis=1) == mine.classes
@@ -79,7 +79,8 @@ def retrieved(mine: Judged) -> NDArray[np.bool_]:
     found = nearest(mine.embedded.vectors, mine.embedded.vectors, RANKS, (mine.images, mine.images))
     same: NDArray[np.bool_] = mine.classes[found] == mine.classes[:, None]
     # Where other images have fewer than ten cells, those of the own come last.
-    return same & (mine.images[found] != mine.images[:, None])
+    same &= mine.images[found] != mine.images[:, None]
+    return same
 
 
 def _there(mine: Judged) -> NDArray[np.int64]:

@@ -69,10 +69,10 @@ def train(
     elif start is not None:
         run.begin(start)
     while run.epoch < plan.epochs:
-        start = time.perf_counter()
+        begun = time.perf_counter()
         value = run.one_epoch(drawn(mine, plan.batch, np.random.default_rng([plan.seed, run.epoch])))
         run.save(checkpoint)
-        told(f"epoch {run.epoch}/{plan.epochs} loss {value:.4f} {time.perf_counter() - start:.0f} s")
+        told(f"epoch {run.epoch}/{plan.epochs} loss {value:.4f} {time.perf_counter() - begun:.0f} s")
     return checkpoint
 
 
@@ -81,7 +81,8 @@ def origin(checkpoint: Path) -> str:
     state = torch.load(checkpoint, weights_only=True)
     plan = state["plan"]
     before = f" after {plan['start']}" if plan.get("start") else ""
-    return f"epoch {state['epoch']} of {plan['epochs']} of {plan['network']} at rate {plan['rate']}{before}"
+    steps = f"{state['epoch']} of {plan['epochs']} epochs of {plan['steps']} batches of {plan['batch']}"
+    return f"{plan['objective']} {plan['network']}, {steps} at rate {plan['rate']} with seed {plan['seed']}{before}"
 
 
 def drawn(cells: Cells, size: int, random: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:

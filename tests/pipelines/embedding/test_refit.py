@@ -14,7 +14,7 @@ from compose.cli import app
 from pipelines.embedding.atlas import Atlas
 from pipelines.embedding.model import SIDE, Embedded, Encoder, shipped
 from pipelines.embedding.table import Rows, to_arrow, write_parquet
-from pipelines.embedding.translation import of_arrays, unit
+from pipelines.embedding.translation import opened, unit
 from pipelines.embedding.trial import tried
 from pipelines.nuclei.model import ModelFolder
 from tests.pipelines.embedding.cells import SHIPPED, variant
@@ -114,7 +114,7 @@ def test_the_way_between_two_encoders_is_learnt_from_stored_crops(tmp_path: Path
 
     assert code == 0, words
     said = json.loads((tmp_path / "way" / "metadata.json").read_text())
-    way = of_arrays(said["kind"], [np.load(tmp_path / "way" / f"{n}.npy") for n in range(len(said["files"]))])
+    way = opened(ModelFolder(tmp_path / "way"))
     vectors = Encoder()(crops[:50]).vectors
     assert (way(vectors) * vectors).sum(axis=1).min() > 0.9, "it is the same network"
     assert said["figures"]["kept"] > 0.9

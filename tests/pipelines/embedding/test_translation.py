@@ -1,9 +1,14 @@
 """Vectors of one encoder become those of another, by the simplest way that does it."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pipelines.embedding.translation import FITS, arrays, best, of_arrays, procrustes, recall, ridge, unit
+from pipelines.embedding.translation import FITS, arrays, best, of_arrays, opened, procrustes, recall, ridge, unit
+from pipelines.nuclei.model import BrokenModel, ModelFolder
 
 WIDTH = 24
 
@@ -63,3 +68,19 @@ def test_what_comes_out_has_length_one_and_survives_the_disk() -> None:
 def test_files_that_do_not_fit_together_are_refused(stored: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match=r"translation|zip"):
         of_arrays("ridge", stored)
+
+
+def test_a_stored_translation_is_checked_before_it_is_used(tmp_path: Path) -> None:
+    made = ridge(cells(100), squeezed(cells(100)))
+    for number, array in enumerate(arrays(made)):
+        np.save(tmp_path / f"{number}.npy", array)
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.glob("*.npy")}
+    (tmp_path / "metadata.json").write_text(json.dumps({"kind": "ridge", "files": digests}))
+
+    assert np.array_equal(opened(ModelFolder(tmp_path))(cells(5)), made(cells(5)))
+    (tmp_path / "1.npy").write_bytes(b"other")
+    with pytest.raises(BrokenModel, match=r"1\.npy is not the file"):
+        opened(ModelFolder(tmp_path))
+    (tmp_path / "metadata.json").write_text(json.dumps({"files": {"fp32/model.xml": "0"}}))
+    with pytest.raises(BrokenModel, match="no translation"):
+        opened(ModelFolder(tmp_path))
