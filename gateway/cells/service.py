@@ -74,6 +74,7 @@ class CellIndex:
         self._filters = Filters(store)
         self._embed, self._mapped, self._room = embed, mapped, room
         self._shards = ShardRoutes(kept)
+        self.desks = (spaces, kept)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
