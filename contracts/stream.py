@@ -26,8 +26,9 @@ VERSION = 1
 NUMBER = struct.Struct("<Q")
 """Before the pixels of a frame: the instrument's own number for it, which its result bears again."""
 RESULT = struct.Struct("<QBBHfQQQQ")
-"""A result, before its vector: number, status, a reserved byte, class (``NO_CLASS``: none), probability, and when the
-frame was received, put into a batch, inferred and answered (ns since 1970 by the service's clock; 0: it was not)."""
+"""A result, before its vector (zeros where there is none): number, status, a reserved byte, class (``NO_CLASS``: none),
+probability, and when the frame was received, put into a batch, inferred and answered (ns since 1970 by the service's
+clock; 0: it was not)."""
 NO_CLASS = 0xFFFF
 NO_NUMBER = 2**64 - 1
 """Of the answer to a message that is too short to hold a number."""

@@ -56,13 +56,13 @@ class StreamClient:
 
     async def send(self, number: int, pixels: bytes | bytearray | memoryview) -> None:
         """One frame. Waits for room in the window, unless frames may be dropped. Raises ``StreamEnded``."""
-        await self._wait_for_room()
+        await self.room()
         self.unanswered.append(number)
         await self._write(pack_frame(number, pixels))
 
     async def send_many(self, frames: Iterable[tuple[int, bytes]]) -> None:
         """Several frames in one message, which costs less than a message for each. Raises ``StreamEnded``."""
-        await self._wait_for_room()
+        await self.room()
         parts = []
         for number, pixels in frames:
             self.unanswered.append(number)
@@ -101,7 +101,8 @@ class StreamClient:
             case Notice() as notice:
                 self.notices.append(notice)
 
-    async def _wait_for_room(self) -> None:
+    async def room(self) -> None:
+        """Returns when a frame may be sent without waiting. Raises ``StreamEnded``."""
         if self.opening.drop is Drop.NEVER and not self.free:
             self.waits += 1
         while self.opening.drop is Drop.NEVER and not self.free and self._over is None:

@@ -167,6 +167,7 @@ class Session:
 
     async def _answer(self, line: Line) -> None:
         """Answers and notices, as they come, as fast as the instrument takes them."""
+        nothing = bytes(4 * self._terms.welcome.vector)
         try:
             while not line.gone:
                 await line.changed.wait()
@@ -177,7 +178,7 @@ class Session:
                 if ready := line.lane.ready():
                     now = stamp()
                     async with asyncio.timeout(self._terms.idle_seconds):
-                        await self._socket.send_bytes(b"".join([_packed(frame, now) for frame in ready]))
+                        await self._socket.send_bytes(b"".join([_packed(frame, now, nothing) for frame in ready]))
                     self._told(ready, now)
                     line.room.set()
                 if self._ended and not line.lane.frames:
@@ -217,7 +218,7 @@ class _Gone(Exception):
     """The instrument has left, or cannot be reached."""
 
 
-def _packed(frame: Frame, now: int) -> bytes:
+def _packed(frame: Frame, now: int, nothing: bytes) -> bytes:
     # As ``contracts.stream.pack_result``, without making a Result of each.
     head = RESULT.pack(
         frame.number,
@@ -230,4 +231,4 @@ def _packed(frame: Frame, now: int) -> bytes:
         frame.inferred,
         now,
     )
-    return head + frame.vector
+    return head + (frame.vector or nothing)

@@ -14,7 +14,8 @@ from torch.nn import functional as F  # noqa: N812 - the name by which everyone 
 from pipelines.bloodcells.classes import RED
 from pipelines.bloodcells.networks import SmallResNet
 from pipelines.bloodcells.normalise import absorption
-from pipelines.training.bloodcells.crops import ANY_RED, Crops, batches, centres, crops
+from pipelines.training.bloodcells.crops import batches
+from pipelines.training.bloodcells.cut import ANY_RED, Crops, centres, crops
 
 KEPT = 0.998
 """Of the averaged weights, at every step (Polyak averaging)."""
@@ -93,9 +94,3 @@ def accuracy(network: nn.Module, cells: Crops) -> float:
     planes = torch.from_numpy(absorption(centres(cells.pixels[known])))
     found = torch.cat([network(part).argmax(dim=1) for part in torch.split(planes, 256)])
     return float((found.numpy() == cells.classes[known]).mean())
-
-
-if __name__ == "__main__":
-    import sys
-
-    train(Path(sys.argv[1]), Path(sys.argv[2]), Plan(epochs=int(sys.argv[3])))
