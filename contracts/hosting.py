@@ -177,6 +177,14 @@ async def _listening(name: str, app: Starlette, sock: socket.socket, door: Door)
         await task
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn calls it an error when a WebSocket is answered with a status and a reason instead."""
+    return record.msg != "ASGI callable returned without completing handshake."
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
 class _Server(uvicorn.Server):
     """One of several servers in a process: it says when it is up, and leaves signals to the process."""
 
