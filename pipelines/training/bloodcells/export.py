@@ -53,7 +53,9 @@ def export(checkpoint: Path, out: Path, data: Path) -> Path:
     network.load_state_dict(state["average"])
     single = converted(Probabilities(network).eval())
     ready = crops(data, "train", checkpoint.parent / "train.npz")
-    drawn = np.random.default_rng(state["plan"]["seed"]).choice(len(ready.classes), CALIBRATION, replace=False)
+    drawn = np.random.default_rng(state["plan"]["seed"]).choice(
+        len(ready.classes), min(CALIBRATION, len(ready.classes)), replace=False
+    )
     models = {"fp32": single, "int8": quantised(single, absorption(centres(ready.pixels[np.sort(drawn)])))}
     for name, model in models.items():
         ov.save_model(model, out / name / "model.xml", compress_to_fp16=False)
