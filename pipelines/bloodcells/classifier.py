@@ -30,6 +30,11 @@ class BloodCells:
         """The shipped model unless a folder is named; ``files``: fp32 or int8."""
         self.folder, self._files = folder or ModelFolder(MODELS / VERSION), files
 
+    @classmethod
+    def int8(cls) -> "BloodCells":
+        """The shipped model in INT8: about twice as fast where the processor has no more than AVX2."""
+        return cls(files="int8")
+
     def source(self, ref: ModelRef) -> tuple[str, bytes, bytes]:
         """Raises ``BrokenModel`` if the files are not those that were described when it was exported."""
         version = str(self.folder.metadata.get("version", ""))

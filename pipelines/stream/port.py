@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from pipelines.backends.tensors import Arrays, ModelRef, Signature
 
-KNOWN: Mapping[str, str] = {"bloodcells": "pipelines.bloodcells.classifier:BloodCells"}
-"""Models that come with the package: what the setting ``stream.model`` says, and where it is. Others are named by
+KNOWN: Mapping[str, str] = {
+    "bloodcells": "pipelines.bloodcells.classifier:BloodCells",
+    "bloodcells-int8": "pipelines.bloodcells.classifier:BloodCells.int8",
+}
+"""Models that come with the package: what the setting ``stream.model`` says, and what makes it. Others are named by
 ``package.module:Class``."""
 
 
@@ -54,8 +58,8 @@ def named(model: str) -> StreamModel:
     """The model of a setting. Raises ``ValueError`` saying what there is."""
     module, _, name = KNOWN.get(model, model).partition(":")
     try:
-        found: StreamModel = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, ValueError) as error:
+        found: StreamModel = attrgetter(name)(import_module(module))()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"stream.model is {model!r}, which cannot be used ({error}); it must be one of {', '.join(KNOWN)} or "
             f"package.module:Class"

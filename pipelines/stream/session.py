@@ -61,6 +61,7 @@ class Session:
         self.opening: Opening | None = None
         self.line: Line | None = None
         self._ended = self._leaving = False
+        self._patience = asyncio.timeout(None)
 
     def leave(self) -> None:
         """The service stops: what is not answered yet will not be."""
@@ -127,20 +128,27 @@ class Session:
 
     async def _listen(self, line: Line, opening: Opening) -> None:
         """Until the instrument says that it has no more."""
-        refused, idle = 0, self._terms.idle_seconds
-        while True:
-            async with asyncio.timeout(idle):
+        refused = 0
+        async with asyncio.timeout(self._terms.idle_seconds) as self._patience:
+            while True:
                 text, data = await self._next()
-            if data is not None:
-                refused = 0 if await self._take(line, data, opening.pixels) else refused + 1
-                if refused >= MOST_REFUSED:
-                    raise BadRequest(f"{refused} messages in a row were no frames as announced in the opening")
-                continue
-            if not isinstance(decode(text or ""), End):
-                raise BadRequest('after the opening come frames, and at last {"kind": "end"}')
-            self._ended = True
-            line.changed.set()
-            return
+                self._heard()
+                if data is not None:
+                    refused = 0 if await self._take(line, data, opening.pixels) else refused + 1
+                    if refused >= MOST_REFUSED:
+                        raise BadRequest(f"{refused} messages in a row were no frames as announced in the opening")
+                    continue
+                if not isinstance(decode(text or ""), End):
+                    raise BadRequest('after the opening come frames, and at last {"kind": "end"}')
+                self._ended = True
+                line.changed.set()
+                return
+
+    def _heard(self) -> None:
+        """Something has come. The clock is not set anew for each frame: that costs as much as reading one."""
+        now, until = asyncio.get_running_loop().time(), self._patience.when() or 0.0
+        if until - now < 0.9 * self._terms.idle_seconds:
+            self._patience.reschedule(now + self._terms.idle_seconds)
 
     async def _take(self, line: Line, data: bytes, pixels: int) -> bool:
         """The frames of a message, as there is room for them. Whether they were frames."""
@@ -157,13 +165,16 @@ class Session:
         return True
 
     async def _room(self, line: Line) -> None:
-        if line.lane.full:
-            line.paused += 1
+        if not line.lane.full:
+            return
+        line.paused += 1
+        self._patience.reschedule(None)  # it is not the instrument that is idle
         while line.lane.full:
             line.room.clear()
             await line.room.wait()
             if line.gone:
                 raise _Gone
+        self._heard()
 
     async def _answer(self, line: Line) -> None:
         """Answers and notices, as they come, as fast as the instrument takes them."""

@@ -178,6 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each rate")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
+    parser.add_argument("--model", default="bloodcells", help="or bloodcells-int8")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
     console = Console(width=160)
@@ -196,7 +197,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _taken(folder: Path, chosen: Any) -> Iterator[dict[str, Any]]:
-    instance = Instance(folder / "stream", side="serve stream", CYTOBUS_LOG_LEVEL="warning")
+    instance = Instance(
+        folder / "stream", side="serve stream", CYTOBUS_LOG_LEVEL="warning", CYTOBUS_STREAM__MODEL=chosen.model
+    )
     try:
         instance.start()
         instance.wait_for(lambda: instance.ask("GET", "stream", "/api/v1/ready").status_code == 200, 60, "no model")

@@ -1,9 +1,11 @@
 """Windows, order, drops and batches, whatever happens."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.stream import Drop, Status
+from pipelines.stream.port import KNOWN, named
 from pipelines.stream.rules import ANSWERS, Batcher, Frame, Lane, padded
 
 WINDOW = 4
@@ -126,3 +128,14 @@ def test_batches_keep_the_order_and_none_waits_beyond_its_deadline(pauses: list[
 def test_a_batch_is_padded_to_the_next_size() -> None:
     sizes = (1, 2, 4, 8)
     assert [padded(number, sizes) for number in (1, 2, 3, 5, 8, 9)] == [1, 2, 4, 8, 8, 8]
+
+
+@pytest.mark.parametrize("model", [*KNOWN, "tests.pipelines.stream.shades:Shades"])
+def test_a_model_is_found_by_its_name_or_its_place(model: str) -> None:
+    assert named(model).classes
+
+
+@pytest.mark.parametrize("model", ["", "spots", "no.such.module:Model", "pipelines.stream.port:Nothing", "json:loads"])
+def test_a_model_that_is_none_is_told_with_those_that_are(model: str) -> None:
+    with pytest.raises(ValueError, match="it must be one of bloodcells"):
+        named(model)
