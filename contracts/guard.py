@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts import policy, web
 from contracts.errors import AppError, Forbidden, Unauthorized
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 COOKIE = "cytobus_session"
 CHECK = "x-cytobus-check"
 """The header in which a page proves that it is ours, beside its session's cookie."""
+RECHECK_SECONDS = 5.0
+"""So often who sends on an open WebSocket is looked up anew."""
 FOR, BY = "x-cytobus-for", "x-cytobus-by"
 """The headers in which a service that passes on what others ask says from which address it came, with its own word."""
 SIGN_IN = {"dashboard": "/sign-in"}
@@ -97,7 +99,32 @@ class Guard:
         except AppError as error:
             await (await self._refusal(request, error))(scope, receive, send)
             return
+        if scope["type"] == "websocket" and identity_of(request) is not None:
+            receive = self._still_known(request, receive, send)
         await self._app(scope, receive, send)
+
+    def _still_known(self, request: HTTPConnection, receive: Receive, send: Send) -> Receive:
+        """A WebSocket stays open for days: while messages come, who sends them is looked up every few seconds. Words of
+        our own services are not: they are made for one request."""
+        checked, first = self._watch.now(), identity_of(request)
+
+        async def watched() -> Message:
+            nonlocal checked
+            message = await receive()
+            if self._watch.now() - checked < RECHECK_SECONDS or first is None or first.role is Role.SERVICE:
+                return message
+            checked = self._watch.now()
+            try:
+                known = await self._who(request)
+            except AppError:
+                return message  # it cannot be known now; the next look may tell
+            if known is not None and known.role is first.role:
+                return message
+            log.warning("%s: %s is known no more, its WebSocket is closed", self._service, first.actor)
+            await send({"type": "websocket.close", "code": 1008, "reason": f"{first.actor} may not come in any more"})
+            return {"type": "websocket.disconnect", "code": 1008}
+
+        return watched
 
     async def _refusal(self, request: HTTPConnection, error: AppError) -> Response:
         """People who look at pages are shown where to sign in."""

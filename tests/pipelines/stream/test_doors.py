@@ -12,9 +12,9 @@ from contracts.guard import Entry, Watch
 from contracts.hosting import Door, bound, port_of, served
 from contracts.identity import Identity, Role, service_word
 from contracts.stream import PATH, Opening
-from contracts.stream_client import streaming
+from contracts.stream_client import StreamEnded, streaming
 from pipelines.stream.service import Stream
-from tests.pipelines.stream.shades import SIDE, inference
+from tests.pipelines.stream.shades import SIDE, frame, inference
 
 SECRET, NOW = b"a secret of sixteen", 1_800_000_000.0
 OPENING = Opening(width=SIDE, height=SIDE)
@@ -25,10 +25,12 @@ class Known:
 
     def __init__(self) -> None:
         self.noted: list[Entry] = []
+        self.revoked: set[str] = set()
+        self.now = NOW
 
     async def identify(self, word: str) -> Identity | None:
         name, _, role = word.partition("-")
-        if name in ("anna", "olga", "vera", "scope"):
+        if name in {"anna", "olga", "vera", "scope"} - self.revoked:
             return Identity(name, Role(role))
         return Identity("olga", Role.OPERATOR, session=True) if word == "cbs_session" else None
 
@@ -74,6 +76,25 @@ async def test_instruments_and_operators_stream_and_nobody_else() -> None:
         ("anna", "allowed"),
         ("vera", "refused"),
     ]
+
+
+async def test_an_instrument_that_is_revoked_is_told_to_go_within_seconds() -> None:
+    known = Known()
+    async with (
+        guarded(Watch(SECRET, known, known, now=lambda: known.now)) as url,
+        streaming(url, OPENING, token="scope-edge") as client,
+    ):
+        await client.send(1, frame(9))
+        answers = aiter(client)
+        assert (await anext(answers)).number == 1
+        known.now += 6
+        await client.send(2, frame(9))
+        assert (await anext(answers)).number == 2
+        known.now, known.revoked = known.now + 6, {"scope"}
+        await client.send(3, frame(9))
+        with pytest.raises(StreamEnded, match="1008 edge scope may not come in any more") as ended:
+            await anext(answers)
+    assert ended.value.unanswered == (3,)
 
 
 async def test_a_browsers_session_streams_only_from_pages_of_ours() -> None:
