@@ -240,7 +240,7 @@ def _query_of(request: HTTPConnection) -> str:
     return bytes(request.scope.get("query_string", b"")).decode("latin-1")
 
 
-def identity_of(request: Request) -> Identity | None:
+def identity_of(request: HTTPConnection) -> Identity | None:
     """Who asks; None where nobody has to say."""
     found = request.scope.get("identity")
     return found if isinstance(found, Identity) else None

@@ -120,8 +120,9 @@ class Engine:
         if dropped is not None:
             self.counts[Status.DROPPED] += 1
             line.changed.set()
-        if dropped is frame:
-            return
+            if dropped is frame:
+                return
+            self._batcher.discard(lambda waiting: waiting[1] is dropped)
         first = not self._batcher
         if self._batcher.add((line, frame), now) or first:
             self._news.set()

@@ -1,14 +1,15 @@
 """Decisions of the stream, without I/O or clocks: windows, order, what is dropped, when a batch is due."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from contracts.stream import NO_CLASS, Drop, Status
 
-ANSWERS = 4
-"""Of frames that may be dropped, so many windows of answers are kept for an instrument that does not read them."""
+ANSWERS = 32
+"""Where frames may be dropped, so many windows of frames may wait for their answers, which leave in order only: behind
+one that the model does not answer, and for an instrument that does not read. They hold no pixels any more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,8 +42,8 @@ class Lane:
     def __init__(self, window: int, drop: Drop = Drop.NEVER) -> None:
         self.window, self.drop = window, drop
         self.frames: deque[Frame] = deque()
-        self._waiting: deque[Frame] = deque()
-        """Those that hold pixels and are in no batch yet, for dropping the oldest."""
+        self.waiting: deque[Frame] = deque()
+        """Where the oldest may be dropped: those that are in no batch yet, and some that were answered after."""
         self.open = 0
         """Frames without an answer."""
         self.counts = Counter[Status]()
@@ -59,13 +60,12 @@ class Lane:
         self.frames.append(frame)
         self.open += 1
         dropped = None
-        if self.drop is not Drop.NEVER:
-            if self.open > self.window:
-                dropped = self._oldest() if self.drop is Drop.OLDEST else None
-                dropped = dropped or frame
-                self.answer(dropped, Status.DROPPED)
-            if dropped is not frame:
-                self._waiting.append(frame)
+        if self.drop is not Drop.NEVER and self.open > self.window:
+            dropped = self._oldest() or frame
+            self.answer(dropped, Status.DROPPED)
+        if self.drop is Drop.OLDEST and dropped is not frame:
+            self._forget_taken()
+            self.waiting.append(frame)
         return dropped
 
     def refuse(self, frame: Frame) -> None:
@@ -89,11 +89,12 @@ class Lane:
         return found
 
     def _oldest(self) -> Frame | None:
-        while self._waiting:
-            frame = self._waiting.popleft()
-            if frame.status is None and not frame.batched:
-                return frame
-        return None
+        self._forget_taken()
+        return self.waiting.popleft() if self.waiting else None
+
+    def _forget_taken(self) -> None:
+        while self.waiting and (self.waiting[0].batched or self.waiting[0].status is not None):
+            self.waiting.popleft()
 
 
 T = TypeVar("T")
@@ -122,6 +123,13 @@ class Batcher(Generic[T]):
         if len(self._waiting) >= self.most:
             return 0
         return max(0, self._waiting[0][0] + self.deadline - now)
+
+    def discard(self, unwanted: Callable[[T], bool]) -> None:
+        """The first thing of this kind leaves, if there is one."""
+        for place, (_, thing) in enumerate(self._waiting):
+            if unwanted(thing):
+                del self._waiting[place]
+                return
 
     def batch(self) -> list[T]:
         """Those that have waited for longest, ``most`` at most."""

@@ -64,6 +64,7 @@ def test_what_waits_is_bounded_and_pixels_are_let_go(steps: list[str], drop: Dro
         story.do(step)
         holding = [frame for frame in story.lane.frames if frame.pixels]
         assert len(holding) == story.lane.open <= WINDOW
+        assert len(story.lane.waiting) <= WINDOW
         assert len(story.lane.frames) <= (WINDOW if drop is Drop.NEVER else ANSWERS * WINDOW)
 
 
@@ -73,6 +74,17 @@ def test_nothing_is_dropped_unless_it_was_asked_for(steps: list[str]) -> None:
     for step in steps:
         story.do(step)
     assert not story.lane.counts[Status.DROPPED]
+
+
+@pytest.mark.parametrize("drop", Drop)
+def test_a_lane_that_is_not_answered_is_full_at_last(drop: Drop) -> None:
+    lane = Lane(WINDOW, drop)
+    lane.take(Frame(0, b"pixels", 1, batched=1))
+    while not lane.full:
+        lane.take(Frame(lane.received, b"pixels", 1))
+    assert len(lane.frames) == WINDOW * (1 if drop is Drop.NEVER else ANSWERS)
+    assert sum(bool(frame.pixels) for frame in lane.frames) == WINDOW
+    assert lane.ready() == []
 
 
 def overfilled(drop: Drop, *, batched: int = 0) -> Lane:
@@ -123,6 +135,16 @@ def test_batches_keep_the_order_and_none_waits_beyond_its_deadline(pauses: list[
 
     assert found == list(range(len(pauses)))
     assert batcher.wait(now) is None
+
+
+def test_what_is_dropped_leaves_the_batcher() -> None:
+    batcher: Batcher[int] = Batcher(4, 10)
+    for thing in (1, 2, 3):
+        batcher.add(thing, thing)
+    batcher.discard(lambda thing: thing == 1)
+    batcher.discard(lambda thing: thing == 7)
+    assert batcher.wait(2) == 10
+    assert batcher.batch() == [2, 3]
 
 
 def test_a_batch_is_padded_to_the_next_size() -> None:

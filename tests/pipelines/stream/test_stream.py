@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from contracts.errors import Unavailable
 from contracts.stream import NO_CLASS, NO_NUMBER, Drop, Opening, Result, Status, pack_frame
 from contracts.stream_client import StreamClient, StreamEnded, streaming
+from pipelines.stream.rules import ANSWERS
 from pipelines.stream.service import Stream
 from tests.pipelines.stream.conftest import Opener
 from tests.pipelines.stream.shades import SIDE, Gated, frame
@@ -128,7 +129,7 @@ async def test_answers_that_nobody_reads_do_not_pile_up(scene: Opener, drop: Dro
             line = next(iter(here.engine.lines))
             # The answers fill the buffers between, then the lane, and then nothing more is read.
             await eventually(lambda: stuck(line.lane), 120)
-            assert len(line.lane.frames) <= 64 * (1 if drop is Drop.NEVER else 4)
+            assert len(line.lane.frames) <= 64 * (1 if drop is Drop.NEVER else ANSWERS)
             flooding.cancel()
             await asyncio.gather(flooding, return_exceptions=True)
             raw.transport.abort()
@@ -285,6 +286,26 @@ async def test_the_oldest_are_dropped_where_the_newest_matter(scene: Opener) -> 
         await live.end()
         kept = [result.number for result in await rest(live) if result.status is Status.CLASSIFIED]
     assert kept == [0, 9, 10, 11]  # the first was with the model already
+
+
+async def test_what_waits_stays_bounded_while_the_model_is_away_and_the_oldest_are_dropped(scene: Opener) -> None:
+    gated = Gated()
+    async with scene(gated, window=4, most=1, deadline_ms=0.0) as here, here.opened(drop="oldest") as live:
+        gated.open = False
+        await live.send(0, frame(9))
+        await eventually(lambda: gated.gates)
+        line = next(iter(here.engine.lines))
+        for number in range(1, 100):
+            await live.send(number, frame(9))
+        await eventually(lambda: line.lane.received == 100)
+        assert here.engine.waiting == 3
+        assert line.lane.open == 4
+        gated.release()
+        await live.end()
+        results = await rest(live)
+    assert [result.number for result in results] == list(range(100))
+    assert live.farewell is not None
+    assert (live.farewell.classified, live.farewell.dropped) == (4, 96)
 
 
 async def test_a_stream_that_stops_says_so_and_the_instrument_knows_what_was_not_answered(scene: Opener) -> None:
