@@ -1,13 +1,16 @@
 """Who may stream, and from where."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from contracts.errors import Forbidden, Unauthorized
+from compose.certificates import Certificates, certificates
+from contracts.errors import Forbidden, Unauthorized, Unavailable
 from contracts.guard import Entry, Watch
 from contracts.hosting import Door, bound, port_of, served
 from contracts.identity import Identity, Role, service_word
@@ -39,12 +42,13 @@ class Known:
 
 
 @asynccontextmanager
-async def guarded(watch: Watch) -> AsyncIterator[str]:
+async def guarded(watch: Watch, made: Certificates | None = None) -> AsyncIterator[str]:
     service = Stream(inference())
+    door = Door(watch, made.certificate, made.key) if made else Door(watch)
     with bound("127.0.0.1", {"stream": 0}) as sockets:
-        async with served([service], sockets, door=Door(watch)):
+        async with served([service], sockets, door=door):
             await service.ready()
-            yield f"ws://127.0.0.1:{port_of(sockets['stream'])}{PATH}"
+            yield f"{'wss' if made else 'ws'}://127.0.0.1:{port_of(sockets['stream'])}{PATH}"
 
 
 async def came_in(url: str, **headers: str) -> int:
@@ -104,6 +108,19 @@ async def test_a_browsers_session_streams_only_from_pages_of_ours() -> None:
         assert await came_in(url, **cookie, Origin="https://ui.lab") == 200
         assert await came_in(url, **cookie, Origin="https://evil.example") == 403
         assert await came_in(url, **cookie) == 403
+
+
+async def test_over_tls_frames_come_back_and_an_unknown_authority_is_not_believed(tmp_path: Path) -> None:
+    made = certificates(tmp_path, {"127.0.0.1"})
+    trust = ssl.create_default_context(cafile=str(made.authority))
+    async with guarded(Watch(SECRET, Known(), now=lambda: NOW), made) as url:
+        async with streaming(url, OPENING, token="scope-edge", trust=trust) as client:
+            await client.send(1, frame(9))
+            await client.end()
+            assert [result.number async for result in client] == [1]
+        with pytest.raises(Unavailable, match="certificate"):
+            async with streaming(url, OPENING, token="scope-edge", trust=ssl.create_default_context()):
+                pass
 
 
 async def test_on_a_laptop_pages_of_other_sites_do_not_stream() -> None:
