@@ -10,7 +10,7 @@ ARGS ?=
 LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
 .PHONY: run test servers test-heavy test-serving test-compose fuzz faults faults-long faults-points figures screenshots \
-	lock audit test-train lint types bench train clean
+	lock audit test-train lint types bench train train-bloodcells clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
@@ -69,7 +69,7 @@ audit: $(VENV)/ready-test
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r compose/locked/all.txt
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train
-	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py $(ARGS)
+	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py tests/pipelines/test_bloodcells_training.py $(ARGS)
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check
@@ -85,6 +85,9 @@ bench: $(VENV)/ready-test
 
 train: $(VENV)/ready-train
 	$(BIN)/cytobus train nuclei $(ARGS)
+
+train-bloodcells: $(VENV)/ready-train
+	$(BIN)/cytobus train bloodcells $(ARGS)
 
 $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)

@@ -138,10 +138,10 @@ def gateway(
     with_pipelines: Annotated[bool, typer.Option(help="Run the installed pipelines here too")] = True,
 ) -> None:
     """The compute side: receive, remember, launch, send back."""
-    from compose.running import DASHBOARD, EXPORT, GATEWAY, PIPELINES, gateway_side
+    from compose.running import DASHBOARD, GATEWAY, PIPELINES, gateway_side, on_demand
 
     settings = settings_from(data, port_offset, config)
-    names = [*GATEWAY, DASHBOARD, *([PIPELINES] if with_pipelines else ()), *([EXPORT] if settings.export_to() else ())]
+    names = [*GATEWAY, DASHBOARD, *([PIPELINES] if with_pipelines else ()), *on_demand(settings)]
     _serve(settings, lambda chosen: gateway_side(chosen, names), "gateway")
 
 
@@ -153,7 +153,7 @@ def serve(
     config: Config = None,
 ) -> None:
     """Some services of the gateway's side, in a process of their own: job-repository, task-launcher,
-    file-receiver-gateway, file-sender-gateway, pipelines, mqtt-export, dashboard."""
+    file-receiver-gateway, file-sender-gateway, pipelines, mqtt-export, dashboard, stream."""
     from compose.running import SERVED, gateway_side
 
     if unknown := [name for name in names if name not in SERVED]:

@@ -1,5 +1,6 @@
 """Commands for those who make models: train, evaluate."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -84,6 +85,56 @@ def train_nuclei(
         raise typer.Exit(1) from None
     console.print(table(report))
     console.print(f"model: {folder}")
+
+
+Cells = Annotated[
+    Path, typer.Option("--data", help="Folder with cells.csv and the sets that it names", exists=True, file_okay=False)
+]
+
+
+@train_app.command("bloodcells")
+def train_bloodcells(
+    data: Cells,
+    out: Annotated[Path, typer.Option(help="Where crops, checkpoint and the exported model go")] = Path("bloodcells"),
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    seed: int = 7,
+    version: Annotated[str, typer.Option(help="Names the exported model's folder")] = "1",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Train the classifier of single blood cells, export it in FP32 and INT8, and write its card."""
+    try:
+        from pipelines.training.bloodcells.export import export
+        from pipelines.training.bloodcells.train import Plan, train
+    except ImportError as error:
+        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
+        raise typer.Exit(1) from None
+    try:
+        folder = export(train(data, out, Plan(epochs=epochs, seed=seed), threads), out / version, data)
+    except (ValueError, OSError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    console.print(f"model: {folder}; its figures: {folder / 'CARD.md'}")
+
+
+@evaluate_app.command("bloodcells")
+def evaluate_bloodcells(
+    data: Cells,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of another model than the shipped one")] = None,
+) -> None:
+    """Accuracy and F1 by class, of FP32 and INT8."""
+    from pipelines.nuclei.model import BrokenModel, ModelFolder
+    from pipelines.training.bloodcells.evaluate import evaluate, rounded
+
+    try:
+        report = rounded(evaluate(data, split, ModelFolder(model) if model else None))
+    except (ValueError, OSError, BrokenModel) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    console.print_json(data=report)
 
 
 @evaluate_app.command("nuclei")
