@@ -10,9 +10,11 @@ import numpy as np
 import openvino as ov  # type: ignore[import-untyped]
 from onnx import ModelProto
 
-from pipelines.build import onnx_export, onnx_int8, openvino_int8, tensorrt_engine, variants
+from pipelines.build import onnx_export, onnx_int8, openvino_int8, source, tensorrt_engine, variants
 from pipelines.build.accuracy import Figures, controlled, loss
+from pipelines.build.compiling import can_compile
 from pipelines.build.errors import NoCompiler
+from pipelines.build.measure import Plan
 from pipelines.build.nuclei import Nuclei
 from pipelines.build.onnx_int8 import Form
 from pipelines.build.targets import Target
@@ -184,7 +186,7 @@ _MAKERS: Mapping[str, Callable[[Workshop, Target], Product]] = {
 }
 
 
-def rivals(workshop: Workshop, compile_seconds: float) -> tuple[list[Variant], dict[str, str]]:
+def rivals(workshop: Workshop, plan: Plan, compile_seconds: float) -> tuple[list[Variant], dict[str, str]]:
     """The same network at other libraries, to compare with; those that this machine cannot run, with the reason.
 
     ``compile_seconds``: how long ``torch.compile`` may take, 0: it is left out.
@@ -197,7 +199,7 @@ def rivals(workshop: Workshop, compile_seconds: float) -> tuple[list[Variant], d
     absent = {}
     if compile_seconds > 0:
         try:
-            variants.can_compile(compile_seconds)
+            can_compile(workshop.recipe.folder.path / source.FILE, plan.side, plan.threads, compile_seconds)
             found.append(variants.pytorch("pytorch-compiled", workshop.network, True, judged_as="pytorch-eager"))
         except NoCompiler as error:
             absent["pytorch-compiled"] = str(error)

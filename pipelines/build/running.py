@@ -85,13 +85,16 @@ def compared(workshop: Workshop, products: Sequence[Product], contest: Contest, 
     """All products, and the same network at other libraries, judged and measured."""
     recipe, base = workshop.recipe, workshop.reference
     mine = {product.target.name: product.variant for product in products}
-    others, absent = rivals(workshop, contest.compile_seconds) if contest.compared else ([], {})
+    others, absent = rivals(workshop, contest.plan, contest.compile_seconds) if contest.compared else ([], {})
     variants = {one.name: one for one in (base, *others)} | mine | {base.name: base}
     on_gpu = [product.target.name for product in products if product.target.backend == "tensorrt"]
     figures: dict[str, Figures] = {}
     for one in sorted(variants.values(), key=lambda one: bool(one.judged_as)):
+        if one.judged_as in figures:
+            figures[one.name] = figures[one.judged_as]
+            continue
         told(f"{one.name}: judging on {contest.split}")
-        figures[one.name] = figures.get(one.judged_as) or recipe.judged(contest.split, one.predict(), one.name)
+        figures[one.name] = recipe.judged(contest.split, one.predict(), one.name)
     told("measuring")
     raced = [one for name, one in variants.items() if name not in on_gpu]
     speeds = measured(raced, contest.plan, base.name) if contest.compared else {}

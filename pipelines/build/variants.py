@@ -1,12 +1,7 @@
 """One network as each library runs it: to be judged and measured side by side."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipelines.build.errors import NoCompiler
 from pipelines.nuclei.tiling import Predict
 
 Batch = NDArray[np.float32]
@@ -132,27 +126,3 @@ class _Torch:
         with torch.inference_mode():
             result: Batch = self._network(torch.from_numpy(batch)).numpy()
         return result
-
-
-def can_compile(seconds: float) -> None:
-    """Raises ``NoCompiler`` unless ``torch.compile`` does a small network in time, in a process of its own.
-
-    It needs a C++ compiler, and its first use on a machine takes a minute.
-    """
-    program = "import torch; torch.compile(torch.nn.Conv2d(1, 1, 3))(torch.zeros(1, 1, 8, 8))"
-    try:
-        with TemporaryDirectory() as folder:
-            subprocess.run(
-                [sys.executable, "-c", program],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                env=os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"},
-                cwd=Path(folder),
-            )
-    except subprocess.TimeoutExpired:
-        raise NoCompiler(f"torch.compile has not done a small network within {seconds:g} s; give it more") from None
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["it does not say why"])[-1]
-        raise NoCompiler(f"torch.compile does not work on this machine: {last[:200]}") from None

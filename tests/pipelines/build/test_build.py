@@ -17,12 +17,13 @@ from compose.cli import app
 from contracts.models_of_pipelines import Package, opened
 from pipelines.backends.openvino import OpenVino, repository
 from pipelines.backends.tensors import ModelRef
-from pipelines.build import reported
+from pipelines.build import reported, source
+from pipelines.build.compiling import can_compile
 from pipelines.build.errors import BuildError, NoCompiler
 from pipelines.build.reported import Contest, Order, Plan, Wanted
 from pipelines.build.running import Outcome
 from pipelines.build.tensorrt_engine import Profile, compiler
-from pipelines.build.variants import can_compile
+from pipelines.nuclei.model import ModelFolder
 from pipelines.nuclei.trial import tried
 from tests.support.drawn import drawn_set
 
@@ -155,7 +156,7 @@ def test_a_profile_must_grow() -> None:
 
 def test_torch_compile_is_given_up_when_it_takes_too_long() -> None:
     with pytest.raises(NoCompiler, match=r"within 0\.01 s"):
-        can_compile(0.01)
+        can_compile(ModelFolder().path / source.FILE, 64, 1, 0.01)
 
 
 @pytest.mark.parametrize(
