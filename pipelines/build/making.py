@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import openvino as ov  # type: ignore[import-untyped]
 from onnx import ModelProto
 
-from pipelines.build import onnx_export, onnx_int8, openvino_int8, source, tensorrt_engine, variants
-from pipelines.build.accuracy import Figures, controlled, loss
+from pipelines.build import onnx_export, onnx_int8, openvino_int8, sensitivity, source, tensorrt_engine, variants
+from pipelines.build.accuracy import Scores, cautious_loss, controlled
 from pipelines.build.compiling import can_compile
 from pipelines.build.errors import NoCompiler
 from pipelines.build.measure import Plan
@@ -22,10 +21,8 @@ from pipelines.build.variants import Variant
 from pipelines.nuclei.normalise import Plane
 
 log = logging.getLogger(__name__)
-COMPARED = 16
+COMPARED = 8
 """Of the calibration crops, by which the error of layers is compared."""
-QUICK = 48
-"""Crops for builds that only find the order of layers."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +83,13 @@ class Workshop:
         return variants.openvino("openvino-fp32", openvino_int8.saved(self.single))
 
     @cached_property
-    def _wanted(self) -> Figures:
-        return self.recipe.judged(self.order.control, self.reference.predict(), self.reference.name)
+    def _wanted(self) -> Scores:
+        return self.recipe.scores(self.order.control, self.reference.predict(), self.reference.name)
 
     @cached_property
-    def _maps(self) -> Sequence[Any]:
-        return [self.reference.predict()(crop) for crop in self.crops[:COMPARED]]
+    def _errors(self) -> list[float]:
+        """Of each layer, in the order in which they run."""
+        return sensitivity.errors(self.network, self.crops[:COMPARED])
 
     def made(self, target: Target) -> Product:
         """One target. Raises ``BuildError`` with what is wrong and what to do."""
@@ -106,7 +104,6 @@ class Workshop:
             target,
             openvino_int8.convolutions(self.single),
             lambda some: openvino_int8.quantised(self.single, self.crops, some),
-            lambda some: openvino_int8.quantised(self.single, self.crops[:QUICK], some, exact_bias=False),
             lambda model: variants.openvino(target.name, openvino_int8.saved(model)),
         )
         files = openvino_int8.saved(model)
@@ -136,7 +133,6 @@ class Workshop:
             target,
             onnx_export.convolutions(self.graph),
             lambda some: onnx_int8.quantised(self.graph, self.crops, form, some),
-            lambda some: onnx_int8.quantised(self.graph, self.crops[:QUICK], form, some),
             lambda graph: variants.onnxruntime_cpu(target.name, graph, as_written),
         )
 
@@ -145,7 +141,6 @@ class Workshop:
         target: Target,
         layers: Sequence[str],
         build: Callable[[tuple[str, ...]], Any],
-        quick: Callable[[tuple[str, ...]], Any],
         variant: Callable[[Any], Variant],
     ) -> tuple[Any, tuple[str, ...]]:
         """The build, and all layers that stayed in FP32.
@@ -155,22 +150,19 @@ class Workshop:
         """
         kept = (layers[0], layers[-1])
 
-        def lost(built: Any) -> float:
-            figures = self.recipe.judged(self.order.control, variant(built).predict(), target.name)
-            return loss(self._wanted, figures)
+        def order() -> list[str]:
+            sensitive = sorted(zip(self._errors, layers, strict=True), reverse=True)
+            return [name for _, name in sensitive if name not in kept]
 
-        def error(built: Any) -> float:
-            predict = variant(built).predict()
-            pairs = zip(self.crops, self._maps, strict=False)
-            return float(np.mean([np.mean((predict(crop) - maps) ** 2) for crop, maps in pairs]))
+        def lost(built: Any) -> float:
+            scores = self.recipe.scores(self.order.control, variant(built).predict(), target.name)
+            return cautious_loss(self._wanted, scores)
 
         step = controlled(
-            layers[1:-1],
+            order,
             lambda some: build((*kept, *some)),
-            error,
             lost,
             self.order.limit,
-            lambda some: quick((*kept, *some)),
             lambda line: self._told(f"{target.name}: {line}"),
         )
         return step.built, (*kept, *step.spared)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from pipelines.build import source
-from pipelines.build.accuracy import Figures
+from pipelines.build.accuracy import Scores
 from pipelines.build.onnx_export import Probabilities
 from pipelines.nuclei.model import ModelFolder
 from pipelines.nuclei.normalise import Plane
@@ -16,7 +16,6 @@ from pipelines.nuclei.tiling import Predict
 from pipelines.training.crops import batches, samples
 from pipelines.training.data import digest, entries
 from pipelines.training.evaluate import matches
-from pipelines.training.metrics import summarise
 
 FOREMOST = "fluo"
 """What the model is for; its F1 is held to the limit by itself, beside that of all pictures together."""
@@ -42,12 +41,12 @@ class Nuclei:
         images: Plane = next(batches(ready, count, np.random.default_rng(seed)))[0][:, 0]
         return images
 
-    def judged(self, split: str, predict: Predict, title: str) -> Figures:
-        """F1 at an overlap of 0.5, mean over the images, by the code that serves the model."""
+    def scores(self, split: str, predict: Predict, title: str) -> Scores:
+        """F1 at an overlap of 0.5 of each image, found by the code that serves the model."""
         chosen = entries(self.data, split)[: self._most]
         found = matches(self.data, chosen, predict, title)
         of = {EVERY: found, FOREMOST: [m for m, entry in zip(found, chosen, strict=True) if entry.group == FOREMOST]}
-        return {group: summarise(some).f1 for group, some in of.items() if some}
+        return {group: np.array([one.f1() for one in some]) for group, some in of.items() if some}
 
     def images(self, split: str) -> int:
         """How many pictures judge a split."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.build.accuracy import Figures, loss, within
+from pipelines.build.accuracy import Figures, loss, means, within
 from pipelines.build.errors import BuildError, TooLossy
 from pipelines.build.making import Order, Product, Workshop, rivals
 from pipelines.build.measure import Plan, measured
@@ -94,7 +94,8 @@ def compared(workshop: Workshop, products: Sequence[Product], contest: Contest, 
             figures[one.name] = figures[one.judged_as]
             continue
         told(f"{one.name}: judging on {contest.split}")
-        figures[one.name] = recipe.judged(contest.split, one.predict(), one.name)
+        figures[one.name] = means(recipe.scores(contest.split, one.predict(), one.name))
+        told(f"{one.name}: F1 " + ", ".join(f"{group} {value:.4f}" for group, value in figures[one.name].items()))
     told("measuring")
     raced = [one for name, one in variants.items() if name not in on_gpu]
     speeds = measured(raced, contest.plan, base.name) if contest.compared else {}

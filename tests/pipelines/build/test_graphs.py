@@ -115,7 +115,7 @@ def test_spared_layers_of_openvino_stay_as_they_are(graph: onnx.ModelProto, crop
     single = converted(graph)
     names = convolutions_of(single)
 
-    made = quantised_by_nncf(single, crops, names[2:], exact_bias=False)
+    made = quantised_by_nncf(single, crops, names[2:])
 
     weights = {
         op.get_friendly_name(): op.input_value(1).get_node() for op in made.get_ops() if type_of(op) == "Convolution"
