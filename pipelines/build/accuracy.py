@@ -1,7 +1,7 @@
 """Accuracy control: layers that cost accuracy stay in FP32 until the loss is within its limit.
 
-F1 jumps from picture to picture: what one loses another may gain by luck, so that a small mean over some pictures promises
-little for others. The limit is therefore asked of the loss with its standard error added.
+F1 jumps from picture to picture: what one loses another may gain by luck, so that a small mean over some pictures
+promises little for others. The limit is therefore asked of the loss with its standard error added.
 """
 
 import math

@@ -20,6 +20,7 @@ from pipelines.build.onnx_int8 import ONNXRUNTIME, TENSORRT, quantised, quantise
 from pipelines.build.openvino_int8 import converted
 from pipelines.build.openvino_int8 import convolutions as convolutions_of
 from pipelines.build.openvino_int8 import quantised as quantised_by_nncf
+from pipelines.build.sensitivity import errors
 from pipelines.build.variants import onnxruntime_cpu
 from pipelines.nuclei.model import ModelFolder
 from pipelines.samples import render_field
@@ -139,3 +140,17 @@ def test_a_graph_can_be_written_and_read(graph: onnx.ModelProto) -> None:
     again = onnx.load(io.BytesIO(graph.SerializeToString()))
 
     assert resizes(again) == resizes(graph)
+
+
+def test_the_error_of_each_layer_is_found_and_the_network_left_as_it_was(
+    network: torch.nn.Module, crops: np.ndarray
+) -> None:
+    before = {name: weights.clone() for name, weights in network.state_dict().items()}
+
+    found = errors(network, crops[:2])
+
+    assert len(found) == 18
+    assert all(0 < error < 1e-3 for error in found)
+    assert max(found) > 10 * min(found)
+    for name, weights in network.state_dict().items():
+        assert torch.equal(weights, before[name])
