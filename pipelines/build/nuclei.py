@@ -20,6 +20,10 @@ from pipelines.training.evaluate import matches
 FOREMOST = "fluo"
 """What the model is for; its F1 is held to the limit by itself, beside that of all pictures together."""
 EVERY = "all"
+ENDS = {
+    "input": "float32 (N, 1, H, W), 0..1, nuclei bright; H and W multiples of 16",
+    "output": "float32 (N, 3, H, W), 0..1: nucleus, boundary, distance to the edge",
+}
 
 
 class Nuclei:
@@ -55,10 +59,8 @@ class Nuclei:
     def described(self) -> dict[str, Any]:
         """What ``metadata.json`` says of where the model came from."""
         said = self.folder.metadata
-        names = ("network", "parameters", "input", "output", "training")
-        return {name: said[name] for name in names if name in said} | {
-            "data": said["data"] | {"sha256": digest(self.data)}
-        }
+        own = {name: said[name] for name in ("network", "parameters", "training") if name in said}
+        return own | ENDS | {"data": said["data"] | {"sha256": digest(self.data)}}
 
 
 MODELS: dict[str, Callable[..., Nuclei]] = {Nuclei.name: Nuclei}

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.build.accuracy import Figures, loss, means, within
 from pipelines.build.errors import BuildError, TooLossy
 from pipelines.build.making import Order, Product, Workshop, rivals
-from pipelines.build.measure import Plan, measured
+from pipelines.build.measure import Plan, Speed, measured
 from pipelines.build.nuclei import Nuclei
 from pipelines.build.publishing import about, next_version, published, served
 from pipelines.build.report import Report, Row
@@ -96,9 +96,11 @@ def compared(workshop: Workshop, products: Sequence[Product], contest: Contest, 
         told(f"{one.name}: judging on {contest.split}")
         figures[one.name] = means(recipe.scores(contest.split, one.predict(), one.name))
         told(f"{one.name}: F1 " + ", ".join(f"{group} {value:.4f}" for group, value in figures[one.name].items()))
-    told("measuring")
-    raced = [one for name, one in variants.items() if name not in on_gpu]
-    speeds = measured(raced, contest.plan, base.name) if contest.compared else {}
+    speeds: dict[str, Speed] = {}
+    if contest.compared:
+        told("measuring")
+        raced = [one for name, one in variants.items() if name not in on_gpu]
+        speeds = measured(raced, contest.plan, base.name)
     rows = [
         Row(
             name=one.name,
