@@ -29,6 +29,8 @@ def processed_with(instance, name: str) -> str:
     instance.wait_for(lambda: bool(done()), 120, f"{name} was not processed")
     found = re.search(r'"model": {"version": "(\w+)", "sha256": "(\w+)"', done()[0]["PipelineDetails"]["Results"])
     assert found is not None
+    shown = instance.ask("GET", "dashboard", f"/jobs/{done()[0]['Id']}").text
+    assert re.search(rf"<dt>Model</dt><dd>nuclei {found[1]} .*{found[2][:12]}</span> .*openvino", shown)
     return found[1]
 
 

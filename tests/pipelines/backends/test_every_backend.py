@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from pipelines.backends.blocking import Blocking, Predictor
+from pipelines.backends.blocking import Blocking
 from pipelines.backends.errors import BadModel, BadOutput, Mismatch, Unavailable
 from pipelines.backends.factory import CHOSEN
 from pipelines.backends.port import Backend
+from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef
 from pipelines.nuclei import pipeline
 from pipelines.nuclei.model import NAMES, PRECISIONS, Model
