@@ -16,13 +16,14 @@ from compose import keeping, logs
 from compose.identities import audit, edges_app, enroll, users_app
 from compose.operate import submit
 from compose.operations import jobs_app, tasks_app
-from compose.science import evaluate_app, package_app, train_app
+from compose.science import build_app, evaluate_app, package_app, train_app
 from compose.settings import CONFIG_FILE, Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(tasks_app, name="tasks", help="Which images go to which pipeline.")
 app.add_typer(jobs_app, name="jobs", help="Look at jobs, review them, retry, release and cancel them.")
 app.add_typer(train_app, name="train", help="Train a model from images with ground truth (needs the [train] extra).")
+app.add_typer(build_app, name="build", help="Make of a model what runs, in INT8 too (needs the [train] extra).")
 app.add_typer(evaluate_app, name="evaluate", help="Measure a model on images with ground truth.")
 app.add_typer(package_app, name="package", help="Pack a pipeline's model for a server (needs the [bento] extra).")
 app.add_typer(users_app, name="users", help="Who may look, operate and administer.")

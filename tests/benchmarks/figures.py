@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.benchmarks.bus import buses, jobs_per_second
 from tests.benchmarks.listings import listings
+from tests.benchmarks.variants import variants
 from tests.support.instance import Instance
 
 console = Console()
@@ -177,7 +178,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="pixels")
     parser.add_argument("--rows", type=int, default=100_000, help="jobs that listings choose from, at most")
     parser.add_argument("--megabytes", type=int, default=512)
-    parser.add_argument("--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet", "listings"])
+    parser.add_argument(
+        "--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet", "listings", "variants"]
+    )
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cytobus-bench-"))
@@ -189,6 +192,7 @@ def main() -> None:
         "buses": lambda: buses(5000),
         "fleet": lambda: jobs_per_second(chosen.jobs),
         "listings": lambda: listings(chosen.rows),
+        "variants": variants,
     }
     report: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}
     try:
