@@ -39,23 +39,24 @@ class JobPages:
         return [Route("/jobs/{job_id}", self.on_live, methods=["GET"])]
 
     async def show(self, request: Request, person: Person) -> Response:
-        shown = await self.shown(request, request.path_params["job_id"])
         tasks = await self._upstream.get(request, "task-launcher", "/api/v1/task") or []
+        shown = await self.shown(request, request.path_params["job_id"], tasks)
         others = views.others(shown["job"], tasks)
         return page(request, "job.html", person, at="jobs", others=others, **shown)
 
-    async def shown(self, request: Request, job_id: str) -> dict[str, Any]:
+    async def shown(self, request: Request, job_id: str, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """All that templates need to show a job with its images and measurements."""
         path = f"/api/v1/job/{quote(job_id, safe='')}"
         job = Job.model_validate(await self._upstream.get(request, "job-repository", path))
         history = await self._upstream.get(request, "job-repository", f"{path}/history")
         details, files = job.pipeline_details, views.files(job)
         pictures = views.pictures(job, files, history)
+        names = {task["Id"]: str(task["Description"]) for task in tasks}
         table, histogram = await self._measured(request, job, files)
         return {
             "job": job,
             "tone": TONES[job.state],
-            "task": await self._task(request, details.task_id),
+            "task": names.get(details.task_id, details.task_id),
             "parameters": describe_parameters(details.parameters),
             "result": result_line(details.results),
             "files": files,
@@ -71,16 +72,8 @@ class JobPages:
             "earlier": [views.ended(one) for one in reversed(job.earlier)],
             "actions": views.actions(job),
             "reviewable": views.may_be_reviewed(job),
+            "model": views.model_of(job),
         }
-
-    async def _task(self, request: Request, task_id: str) -> str:
-        if not task_id:
-            return ""
-        try:
-            task = await self._upstream.get(request, "task-launcher", f"/api/v1/task/{quote(task_id, safe='')}")
-        except AppError:
-            return task_id
-        return str(task["Description"])
 
     async def _measured(
         self, request: Request, job: Job, files: list[views.File]

@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import TypeAdapter
 from starlette.requests import Request
@@ -22,10 +21,10 @@ from gateway.dashboard.following import Following, Listener
 from gateway.dashboard.rendering import Person, language_of, page, part
 from gateway.dashboard.upstream import Upstream
 from gateway.dashboard.views import jobs as views
-from gateway.dashboard.views.paging import heads, paging, token
+from gateway.dashboard.views.paging import following, heads, paging
 from gateway.dashboard.window import Window
 
-JOBS, TASKS = TypeAdapter(list[Job]), TypeAdapter(list[Task])
+JOBS = TypeAdapter(list[Job])
 TICK = 0.25
 """Seconds between two pieces of news to one page: what changes more often is told together."""
 REREAD = 10.0
@@ -58,7 +57,7 @@ class JobsPages:
     async def show(self, request: Request, person: Person) -> Response:
         params, language = dict(request.query_params), language_of(request)
         query = views.asked(params, time.time_ns())
-        jobs, following = await self._page(request, query)
+        jobs, onward = await self._page(request, query)
         filters = {name: params[name] for name in views.FILTERS if params.get(name)}
         tasks = await self._tasks(request)
         counts = await self._upstream.get(request, "job-repository", "/api/v1/counts")
@@ -68,7 +67,7 @@ class JobsPages:
             person,
             at="jobs",
             rows=self._rows(jobs, language),
-            paging=paging(filters, params, following),
+            paging=paging(filters, params, onward),
             heads=heads(filters, *views.order(params)),
             sizes=sorted(views.ROWS),
             size=views.rows(params),
@@ -85,13 +84,10 @@ class JobsPages:
     async def _page(self, request: Request, query: JobQuery) -> tuple[list[Job], str]:
         """Jobs, and where the next page begins; empty on the last."""
         response = await self._upstream.response(request, "job-repository", "/api/v1/job", **params_of(query))
-        link = parse_qs(urlsplit(response.links.get("next", {}).get("url", "")).query)
-        following = token(link["after"][0], link.get("mark", [""])[0]) if "after" in link else ""
-        return JOBS.validate_json(response.content), following
+        return JOBS.validate_json(response.content), following(response.links)
 
     async def _tasks(self, request: Request) -> list[Task]:
-        response = await self._upstream.response(request, "task-launcher", "/api/v1/task")
-        tasks = TASKS.validate_json(response.content) if response.content else []
+        tasks = await self._upstream.tasks(request)
         names = {task.id: task.description for task in tasks}
         if names != self._names:
             self._names = names
@@ -138,7 +134,7 @@ class JobsPages:
                 except AppError as error:
                     told, reread_at = {"away": str(error)}, 0.0
                 else:
-                    reread_at = now + REREAD if now >= reread_at or "all" in told else reread_at
+                    reread_at = now + REREAD if now >= reread_at else reread_at
                     if window.stale:
                         reread_at, window.stale = min(reread_at, now + STALE), False
                 text = json.dumps(told, ensure_ascii=False)

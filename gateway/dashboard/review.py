@@ -18,6 +18,7 @@ from gateway.dashboard.rendering import Person, page
 from gateway.dashboard.streaming import streamed
 from gateway.dashboard.upstream import Upstream
 from gateway.dashboard.views import review as views
+from gateway.dashboard.views.paging import following
 
 JOBS = TypeAdapter(list[Job])
 
@@ -45,7 +46,7 @@ class ReviewPages:
         current: dict[str, Any] = {}
         if place.job_id:
             try:
-                current = await self._jobs.shown(request, place.job_id)
+                current = await self._jobs.shown(request, place.job_id, tasks)
             except NotFound:
                 current = {}
         return page(
@@ -58,7 +59,7 @@ class ReviewPages:
             items=views.items(jobs, params, place.job_id),
             place=place,
             tasks=tasks,
-            more=views.more(response.links.get("next", {}).get("url", ""), params),
+            more=views.more(following(response.links), params),
             current=current,
             said=views.last_word(current["history"]) if current else None,
             bulk=views.bulk(params),

@@ -1,7 +1,7 @@
 """The pages on which files are submitted and batches followed."""
 
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import TypeAdapter
 from starlette.requests import Request
@@ -9,13 +9,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from contracts.batches import Batch
-from contracts.models import Job, Task
+from contracts.models import Job
 from gateway.dashboard.asking import asked
 from gateway.dashboard.rendering import Person, page
 from gateway.dashboard.upstream import Upstream
 from gateway.dashboard.views import submit as views
+from gateway.dashboard.views.paging import following
 
-BATCHES, JOBS, TASKS = TypeAdapter(list[Batch]), TypeAdapter(list[Job]), TypeAdapter(list[Task])
+BATCHES, JOBS = TypeAdapter(list[Batch]), TypeAdapter(list[Job])
 SHOWN = 20
 """Batches on a page."""
 
@@ -36,10 +37,10 @@ class SubmitPages:
         after = request.query_params.get("after", "")
         wanted = {"limit": str(SHOWN), **({"after": after} if after else {})}
         response = await self._upstream.response(request, "job-repository", "/api/v1/batches", **wanted)
-        tasks = await self._tasks(request)
+        tasks = await self._upstream.tasks(request)
         names = {task.id: task.description for task in tasks}
         lines = [views.line(batch, names) for batch in BATCHES.validate_json(response.content)]
-        more = _cursor(response.links)
+        more = following(response.links)
         return page(
             request, "submit.html", person, at="submit", lines=lines, tasks=tasks, more=more, first=not after, batch=""
         )
@@ -50,24 +51,15 @@ class SubmitPages:
         batch = Batch.model_validate(await self._upstream.get(request, "job-repository", path))
         wanted = views.wanted(batch_id, params)
         response = await self._upstream.response(request, "job-repository", "/api/v1/job", **wanted)
-        names = {task.id: task.description for task in await self._tasks(request)}
-        following, state = _cursor(response.links), params.get("state", "")
+        names = {task.id: task.description for task in await self._upstream.tasks(request)}
+        onward, state = following(response.links), params.get("state", "")
         shown: dict[str, Any] = {
             "line": views.line(batch, names),
             "entries": [(entry, views.tone(entry)) for entry in batch.entries[: views.ENTRIES]],
             "unpacking": views.under_way(batch.entries),
             "rows": [views.row(job) for job in JOBS.validate_json(response.content)],
             "state": state,
-            "onward": views.address(batch_id, state=state, after=following) if following else "",
+            "onward": views.address(batch_id, state=state, after=onward) if onward else "",
             "back": views.address(batch_id, state=state) if params.get("after") else "",
         }
         return page(request, "batch.html", person, at="submit", batch=batch_id, **shown)
-
-    async def _tasks(self, request: Request) -> list[Task]:
-        response = await self._upstream.response(request, "task-launcher", "/api/v1/task")
-        return TASKS.validate_json(response.content) if response.content else []
-
-
-def _cursor(links: dict[str | None, dict[str, str]]) -> str:
-    """Of the next page; empty where there is none."""
-    return parse_qs(urlsplit(links.get("next", {}).get("url", "")).query).get("after", [""])[0]

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -13,6 +14,7 @@ from contracts import web
 from contracts.client import call
 from contracts.errors import AppError, Away
 from contracts.guard import BY, CHECK, COOKIE, FOR, address_of, session_in
+from contracts.models import Task
 
 SERVICES = ("job-repository", "task-launcher", "file-sender-gateway", "file-receiver-gateway")
 """Those that pages may ask through us."""
@@ -29,6 +31,7 @@ PASSED_BACK = frozenset(
 HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 """What instruments and pipelines have put into files is never run as a page of ours."""
 
+TASKS = TypeAdapter(list[Task])
 Clients = Mapping[str, httpx.AsyncClient]
 
 
@@ -48,6 +51,11 @@ class Upstream:
         """The service's answer. Raises one of ``contracts.errors``."""
         client = self._clients[service]
         return await call(client, "GET", path, params=params, headers=self._said(request))
+
+    async def tasks(self, request: Request) -> list[Task]:
+        """All tasks. Raises one of ``contracts.errors``."""
+        response = await self.response(request, "task-launcher", "/api/v1/task")
+        return TASKS.validate_json(response.content) if response.content else []
 
     async def start(self, request: Request, service: str, path: str, limit: int) -> bytes:
         """The first bytes of a file of the service, ``limit`` at most."""

@@ -7,11 +7,13 @@ from urllib.parse import parse_qsl, urlsplit
 from pipelines.backends.errors import BadAddress
 
 SERVERS = ("kserve+grpc", "kserve+http", "kserve+https", "ovms", "bentoml+http", "bentoml+https")
-LOCAL = ("timeout", "device", "hint", "precision", "threads", "cache", "model", "version")
-REMOTE = ("timeout", "retries", "model", "version")
+BOTH = ("timeout", "model", "version", "at_once", "batch")
+LOCAL = (*BOTH, "device", "hint", "precision", "threads", "cache")
+REMOTE = (*BOTH, "retries")
+LARGEST_COUNT = 1024
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "openvino": LOCAL,
-    "kserve+grpc": (*REMOTE, "shm"),
+    "kserve+grpc": (*REMOTE, "shm", "stream"),
     "kserve+http": (*REMOTE, "shm"),
     "kserve+https": REMOTE,
     "ovms": REMOTE,
@@ -51,6 +53,15 @@ class Address:
             raise BadAddress(f"backend {self}: option {name}={text!r} must be a number from {least:g} on")
         return value
 
+    def count(self, name: str, default: int) -> int:
+        """An option that is a whole number from 1 on. Raises ``BadAddress``."""
+        value = self.number(name, default, least=1.0)
+        if value != int(value) or value > LARGEST_COUNT:
+            raise BadAddress(
+                f"backend {self}: option {name}={value:g} must be a whole number from 1 to {LARGEST_COUNT}"
+            )
+        return int(value)
+
 
 def parsed(text: str) -> Address:
     """Take a setting apart. Raises ``BadAddress`` with what is wrong and what would be right."""
@@ -79,7 +90,10 @@ def _checked(address: Address) -> Address:
     address.number("timeout", 1.0, least=0.001)
     address.number("retries", 0.0)
     address.number("threads", 1.0, least=0.0)
+    for name in ("at_once", "batch"):
+        address.count(name, 1)
     address.text("hint", "latency", ("latency", "throughput"))
     address.text("precision", "auto", ("auto", "f32", "bf16"))
-    address.text("shm", "auto", ("auto", "on", "off"))
+    address.text("shm", "auto", ("auto", "on", "off", "cuda", *(f"cuda:{gpu}" for gpu in range(16))))
+    address.text("stream", "off", ("on", "off"))
     return address

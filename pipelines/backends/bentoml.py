@@ -47,13 +47,18 @@ class Bento:
         if f"/{ref.name}" not in routes:
             raise BadModel(f"{ref} is not at {self.place}, which has {', '.join(routes)}; set ?model= to one of them")
         route = routes[f"/{ref.name}"]
-        output = route["output"]
-        fields = output.get("properties") or {ONLY: output}
+        try:
+            output, takes = route["output"], route["input"].get("properties", {})
+            fields = output.get("properties") or {ONLY: output}
+        except (LookupError, AttributeError) as error:
+            raise BadModel(
+                f"{ref} at {self.place} is not described as by BentoML; serve it with 1.4 or later"
+            ) from error
         version = str(fields.get("version", {}).get("const", ""))
         if ref.version not in ("", version):
             raise BadModel(f"{ref} is not at {self.place}, which has version {version or 'unknown'} of it; serve that")
         signature = Signature(
-            _tensors(ref, route["input"].get("properties", {})),
+            _tensors(ref, takes),
             _tensors(ref, {name: one for name, one in fields.items() if one.get("type") == "tensor"}),
             (version,) if version else (),
         )
@@ -104,9 +109,9 @@ class Bento:
 
 
 def _answer(ref: ModelRef, place: str, signature: Signature, answer: httpx.Response) -> Answer:
-    said = answer.json()
-    fields = said if isinstance(said, Mapping) else {ONLY: said}
     try:
+        said = answer.json()
+        fields = said if isinstance(said, Mapping) else {ONLY: said}
         outputs = {one.name: np.array(fields[one.name], one.dtype) for one in signature.outputs}
     except (LookupError, ValueError, TypeError) as error:
         raise Refused(f"{ref} at {place} gave what is not what it described: {error}") from error

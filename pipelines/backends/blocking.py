@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from pipelines.backends.port import Backend, Immediate
-from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature, check_outputs, fits
+from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature
 
 T = TypeVar("T")
 
@@ -35,54 +37,54 @@ class Blocking:
             return self.backend.infer_now(ref, inputs)
         return self._wait(self.backend.infer(ref, inputs))
 
+    def several(self, ref: ModelRef, inputs: Iterable[Arrays], at_once: int) -> Iterator[Answer]:
+        """As ``infer`` for each of the inputs, in their order.
+
+        So many are under way at once, and no input is taken before there is room for it. When one fails, or nobody
+        asks for more, those under way are called off.
+        """
+        if at_once == 1:
+            yield from (self.infer(ref, one) for one in inputs)
+            return
+        under_way: deque[Future[Answer]] = deque()
+        try:
+            for one in inputs:
+                if len(under_way) == at_once:
+                    yield under_way.popleft().result()
+                under_way.append(self._begin(self.backend.infer(ref, one)))
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for left in under_way:
+                left.cancel()
+
     def healthy(self) -> bool:
         """See ``Backend.healthy``."""
         return self._wait(self.backend.healthy())
 
     def close(self) -> None:
-        """Close the backend and end the thread."""
-        self._wait(self.backend.close())
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            self._loop = None
+        """Call off what is under way, close the backend and end the thread."""
+        self._wait(self._ended())
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = None
+
+    async def _ended(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.backend.close()
 
     def _wait(self, question: Coroutine[Any, Any, T]) -> T:
+        return self._begin(question).result()
+
+    def _begin(self, question: Coroutine[Any, Any, T]) -> "Future[T]":
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="backend", daemon=True)
                 self._thread.start()
-        return asyncio.run_coroutine_threadsafe(question, self._loop).result()
-
-
-class Predictor:
-    """One model at one place as a pipeline means it: what it takes is compared once, what it gives each time."""
-
-    def __init__(self, backend: Blocking, ref: ModelRef, wanted: Signature) -> None:
-        self._backend, self.ref, self._wanted = backend, ref, wanted
-        self._known: set[str] = set()
-        """Versions that were compared; empty: not loaded yet."""
-
-    def ready(self) -> None:
-        """Load the model if that has not been done, so that what is wrong with it is known before any work.
-
-        Raises ``Unavailable`` also while the place is known to be down.
-        """
-        self._backend.check()
-        if not self._known:
-            signature = self._backend.load(self.ref)
-            fits(self.ref, signature, self._wanted, self._backend.place)
-            self._known = {"", *signature.versions[-1:]}
-
-    def __call__(self, inputs: Arrays) -> Answer:
-        """The outputs for one batch; finite, and named and shaped as meant."""
-        if not self._known:
-            self.ready()
-        answer = self._backend.infer(self.ref, inputs)
-        if answer.version not in self._known:  # the server has another by now
-            fits(self.ref, self._backend.load(self.ref), self._wanted, self._backend.place)
-            self._known.add(answer.version)
-        check_outputs(self.ref, self._wanted, answer, self._backend.place)
-        return answer
+            return asyncio.run_coroutine_threadsafe(question, self._loop)

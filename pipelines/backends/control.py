@@ -18,7 +18,7 @@ class _Control:
         """``url``: of the server's HTTP port, such as ``http://127.0.0.1:8000``."""
         self.place = url.rstrip("/")
         self._client = httpx.AsyncClient(
-            base_url=self.place, timeout=httpx.Timeout(10, read=LOADING), transport=transport
+            base_url=self.place, timeout=httpx.Timeout(10, read=LOADING), transport=transport, trust_env=False
         )
 
     async def __aenter__(self) -> Self:

@@ -33,3 +33,7 @@ class TooSlow(BackendError):
 
 class Unavailable(BackendError, Later):
     """The place does not answer: nothing is wrong with the job, which waits for it."""
+
+
+class Exchanged(BackendError, Later):
+    """Another version has answered in the middle of a piece of work, which is to be done by one: it begins anew."""

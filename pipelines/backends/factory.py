@@ -46,6 +46,7 @@ def patience(address: Address) -> Patience:
 def _kserve(address: Address) -> Backend:
     try:
         from pipelines.backends.kserve import KServe, Wire
+        from pipelines.backends.kserve_memory import memory_of
 
         wire: Wire
         if address.scheme == "kserve+grpc":
@@ -58,7 +59,7 @@ def _kserve(address: Address) -> Backend:
             wire = Http(address)
     except ImportError as error:
         raise _missing(address, "triton", error) from error
-    return KServe(wire, patience(address), address.text("shm", "auto"))
+    return KServe(wire, patience(address), memory_of(address.text("shm", "auto"), wire.same_host))
 
 
 def _ovms(address: Address) -> Backend:

@@ -16,6 +16,7 @@ from pipelines.backends.patience import NoAnswer, Patience
 from pipelines.backends.tensors import Answer, Arrays, ModelRef, Signature, Tensor, check_inputs
 
 if TYPE_CHECKING:
+    from pipelines.backends.kserve_memory import Memory
     from pipelines.backends.kserve_shm import SharedMemory
 
 log = logging.getLogger(__name__)
@@ -62,19 +63,25 @@ class Wire(Protocol):
 
     async def unshare(self, name: str) -> None: ...
 
+    async def share_cuda(self, name: str, handle: bytes, device: int, size: int) -> None:
+        """Register a region of a GPU's memory by CUDA's handle of it."""
+        ...
+
+    async def unshare_cuda(self, name: str) -> None: ...
+
     async def close(self) -> None: ...
 
 
 class KServe:
     """Models at a server of the protocol."""
 
-    def __init__(self, wire: Wire, patience: Patience, shm: str = "auto") -> None:
-        """``shm``: whether pictures go by shared memory: on, off, or auto: where the server is on this host and can."""
+    def __init__(self, wire: Wire, patience: Patience, memory: "Memory | None" = None) -> None:
+        """``memory``: by which pictures go where the server can; None: always over the wire."""
         self._wire, self._patience = wire, patience
         patience.alive = self.healthy
         self.place = patience.place
         self._signatures: dict[ModelRef, Signature] = {}
-        self._shm_wanted = shm == "on" or (shm == "auto" and wire.same_host)
+        self._memory = memory
         self._shared: SharedMemory | None = None
 
     def check(self) -> None:
@@ -89,6 +96,8 @@ class KServe:
             raise BadModel(await self._absent(ref, error)) from error
         except Rejected as error:
             raise BadModel(f"{ref} at {self.place} cannot be used: {error}; see the server's log") from error
+        if not said.get("inputs") or not said.get("outputs"):
+            raise BadModel(f"{ref} at {self.place}: no inputs and outputs are described; is it of KServe v2?")
         versions = tuple(sorted(map(str, said.get("versions") or ()), key=_by_number))
         if ref.version and versions and ref.version not in versions:
             raise BadModel(f"{ref} is not at {self.place}, which has {', '.join(versions)}; {_REMEDY}")
@@ -138,15 +147,22 @@ class KServe:
         return await plain(self._wire, ref, inputs)
 
     async def _agree_on_sharing(self) -> None:
-        if not self._shm_wanted or self._shared is not None:
+        if self._memory is None or self._shared is not None:
             return
-        from pipelines.backends.kserve_shm import SharedMemory, possible
+        from pipelines.backends.kserve_shm import SharedMemory
 
-        said = await self._ask("the server's description", self._wire.server)
-        if possible(said.get("extensions") or ()):
-            self._shared = SharedMemory(self._wire)
+        try:
+            said = await self._ask("the server's description", self._wire.server)
+        except (NotFound, Rejected):  # something between us and the server, say: it does without
+            said = {}
+        if self._shared is not None or self._memory is None:  # another has agreed meanwhile
+            return
+        if self._memory.extension in (said.get("extensions") or ()):
+            self._shared = SharedMemory(self._wire, self._memory)
+            await self._shared.tidy()
         else:
-            self._shm_wanted = False
+            log.info("%s has no %s, pictures go over the wire", self.place, self._memory.extension)
+            self._memory = None
 
     async def _absent(self, ref: ModelRef, error: NotFound) -> str:
         """What there is instead, if the server tells."""
@@ -160,7 +176,10 @@ class KServe:
         return f"{ref} is not at {self.place}{there} ({error}); {_REMEDY}"
 
 
-_REMEDY = "put it into the server's model repository and load it, or set ?model= and ?version= to one that is there"
+_REMEDY = (
+    "put it into the server's model repository and load it (its log says why it could not be), or set ?model= and "
+    "?version= to one that is there"
+)
 
 
 async def plain(wire: Wire, ref: ModelRef, inputs: Arrays, outputs: Sequence[Any] | None = None) -> Answer:

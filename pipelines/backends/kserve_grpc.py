@@ -1,6 +1,7 @@
 """The Open Inference Protocol over gRPC."""
 
 import ipaddress
+import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,9 +10,11 @@ from tritonclient.utils import InferenceServerException
 
 from pipelines.backends.address import Address
 from pipelines.backends.kserve import NotFound, Rejected
+from pipelines.backends.kserve_stream import AskAlone, Stream
 from pipelines.backends.patience import NoAnswer
 from pipelines.backends.tensors import ModelRef
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 LARGEST = 2**31 - 1
 CHANNEL = [
@@ -21,6 +24,8 @@ CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # As for the other places: what a proxy for the web would do with it is not meant.
+    ("grpc.enable_http_proxy", 0),
     # Each backend has a connection of its own, also to the same server.
     ("grpc.use_local_subchannel_pool", 1),
 ]
@@ -33,6 +38,8 @@ class Grpc:
         self._url = f"{address.host}:{address.port}"
         self.same_host = is_loopback(address.host)
         self._made: Any = None
+        self._streams = address.text("stream", "off", ("on", "off")) == "on"
+        self._stream: Stream | None = None
 
     @property
     def _client(self) -> Any:
@@ -58,12 +65,23 @@ class Grpc:
     async def infer(
         self, ref: ModelRef, inputs: Sequence[Any], outputs: Sequence[Any] | None
     ) -> tuple[str, Mapping[str, Any], Any]:
-        result = await _told(
-            self._client.infer(ref.name, list(inputs), model_version=ref.version, outputs=outputs and list(outputs))
-        )
+        result = await self._answered(ref, inputs, outputs and list(outputs))
         said = result.get_response()
         described = {one.name: {"datatype": one.datatype, "shape": list(one.shape)} for one in said.outputs}
         return said.model_version, described, result
+
+    async def _answered(self, ref: ModelRef, inputs: Sequence[Any], outputs: Sequence[Any] | None) -> Any:
+        if self._streams:
+            self._stream = self._stream or Stream(self._client)
+            request = {"model_name": ref.name, "model_version": ref.version, "inputs": list(inputs), "outputs": outputs}
+            try:
+                return await self._stream.infer(request)
+            except AskAlone as error:
+                self._streams = not error.for_good
+                log.info("a request to %s is asked again by itself: %s", self._url, error)
+        return await _told(
+            self._client.infer(ref.name, list(inputs), model_version=ref.version, outputs=outputs and list(outputs))
+        )
 
     async def share(self, name: str, key: str, size: int) -> None:
         await _told(self._client.register_system_shared_memory(name, key, size))
@@ -71,7 +89,16 @@ class Grpc:
     async def unshare(self, name: str) -> None:
         await _told(self._client.unregister_system_shared_memory(name))
 
+    async def share_cuda(self, name: str, handle: bytes, device: int, size: int) -> None:
+        await _told(self._client.register_cuda_shared_memory(name, handle, device, size))
+
+    async def unshare_cuda(self, name: str) -> None:
+        await _told(self._client.unregister_cuda_shared_memory(name))
+
     async def close(self) -> None:
+        if self._stream is not None:
+            await self._stream.close()
+            self._stream = None
         if self._made is not None:
             await self._made.close()
             self._made = None

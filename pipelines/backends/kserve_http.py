@@ -85,6 +85,12 @@ class Http:
     async def unshare(self, name: str) -> None:
         await _told(self._client.unregister_system_shared_memory(name))
 
+    async def share_cuda(self, name: str, handle: bytes, device: int, size: int) -> None:
+        await _told(self._client.register_cuda_shared_memory(name, handle, device, size))
+
+    async def unshare_cuda(self, name: str) -> None:
+        await _told(self._client.unregister_cuda_shared_memory(name))
+
     async def close(self) -> None:
         if self._made is not None:
             await self._made.close()
@@ -102,5 +108,9 @@ async def _told(call: Awaitable[T]) -> T:
         if status in NOT_NOW:
             raise NoAnswer(text) from error
         raise Rejected(text) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise Rejected(f"the server's certificate is not trusted here: {error}") from error
+    except ValueError as error:
+        raise Rejected(f"what it said is not of KServe v2 ({error})") from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         raise NoAnswer(str(error)) from error

@@ -5,6 +5,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,8 @@ class _Queue:
         """Called by OpenVINO in a thread of its own, before the request is free for the next."""
         loop, done, _ = told
         outputs = _outputs(request, self._outputs)
-        loop.call_soon_threadsafe(self._tell, done, outputs)
+        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(self._tell, done, outputs)
 
     def _tell(self, done: "asyncio.Future[Arrays]", outputs: Arrays) -> None:
         self._free.release()

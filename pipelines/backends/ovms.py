@@ -25,6 +25,7 @@ GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 CHANNEL = [
     ("grpc.max_send_message_length", 2**31 - 1),
     ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -51,8 +52,8 @@ class Ovms:
             said = await self._ask(ref, partial(self._client.get_model_metadata, ref.name, _number(ref)))
         except ModelNotFoundError as error:
             raise BadModel(f"{ref} is not at {self.place} ({error}); name it in the server's config.json") from error
-        except InvalidInputError as error:
-            raise BadModel(f"{ref} at {self.place} cannot be used: {error}") from error
+        except (InvalidInputError, BadResponseError) as error:
+            raise BadModel(f"{ref} at {self.place} cannot be used: {error}; see the server's log") from error
         version = str(said["model_version"] or ref.version)
         signature = Signature(_tensors(ref, said["inputs"]), _tensors(ref, said["outputs"]), (version,))
         self._loaded[ref] = signature
@@ -65,10 +66,15 @@ class Ovms:
             return await self._infer(ref, signature, inputs)
         except ModelNotFoundError:
             # The server has retired this version since; without a version the newest is meant.
-            return await self._infer(ref, await self.load(ref), inputs)
-        except Mismatch:
             self._loaded.pop(ref, None)
+            signature = await self.load(ref)
+        except (Mismatch, Refused):
+            self._loaded.pop(ref, None)  # perhaps it is another model by now
             raise
+        try:
+            return await self._infer(ref, signature, inputs)
+        except ModelNotFoundError as error:
+            raise BadModel(f"{ref} is not at {self.place} any more ({error}); name it in its config.json") from error
 
     async def _infer(self, ref: ModelRef, signature: Signature, inputs: Arrays) -> Answer:
         check_inputs(ref, signature, inputs)

@@ -99,6 +99,13 @@ class Patience:
     async def _once(self, act: Callable[[], Awaitable[T]]) -> T:
         self.breaker.asked()
         try:
+            return await self._judged(act)
+        except asyncio.CancelledError:  # also while it is looked whether a silent server lives
+            self.breaker.abandoned()
+            raise
+
+    async def _judged(self, act: Callable[[], Awaitable[T]]) -> T:
+        try:
             async with asyncio.timeout(self.deadline):
                 result = await act()
         except NoAnswer:
@@ -107,10 +114,7 @@ class Patience:
         except TimeoutError:
             await self._busy_or_gone()
             raise
-        except asyncio.CancelledError:
-            self.breaker.abandoned()
-            raise
-        except BaseException:
+        except Exception:
             self.breaker.answered()
             raise
         self.breaker.answered()

@@ -7,7 +7,7 @@ import numpy as np
 from bentoml.validators import DType
 from pydantic import BaseModel, ConfigDict, field_serializer
 
-from pipelines.nuclei.model import PRECISIONS, Model
+from pipelines.nuclei.model import PRECISIONS, VERSION, Model
 
 Pictures = Annotated[np.ndarray, DType("float32")]  # type: ignore[type-arg] # it knows the bare name only
 
@@ -18,7 +18,7 @@ class Maps(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     maps: Pictures
-    version: Literal["1"] = "1"
+    version: Literal[VERSION] = VERSION  # type: ignore[valid-type] # so that its description says it
 
     @field_serializer("maps", when_used="json")
     def _as_lists(self, maps: Any) -> Any:

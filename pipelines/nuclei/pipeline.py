@@ -54,8 +54,8 @@ class Nuclei:
         cells = measure(found.labels, finite(grey(picture.pixels)), picture.pixel_size_um)
         warnings = flags(picture.pixels, found.plane, found.labels)
         outputs = written(work.folder, stem(work.image), picture, found, cells)
-        used = {"version": str(model.folder.metadata["version"]), "sha256": model.folder.sha256}
-        results = json.dumps(summary(found.labels, cells, picture) | {"flags": list(warnings), "model": used})
+        said = {"flags": list(warnings), "model": model.used()}
+        results = json.dumps(summary(found.labels, cells, picture) | said)
         return Result(outputs, results, ",".join(warnings) or "passed")
 
     def model_card(self) -> ModelCard:

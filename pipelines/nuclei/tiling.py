@@ -1,7 +1,9 @@
 """Predict an image of any size in pieces of few shapes, and blend the pieces without seams."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,16 @@ Maps = NDArray[np.float32]
 """(channels, H, W)."""
 Predict = Callable[[Plane], Maps]
 """From a (H, W) plane, sides multiples of ``GRAIN``, to (channels, H, W) maps."""
+
+
+@runtime_checkable
+class Several(Protocol):
+    """A ``Predict`` that is quicker where it is told of several planes at a time."""
+
+    def several(self, planes: Iterable[Plane]) -> Iterator[Maps]:
+        """The maps of planes of one shape, in their order; it looks ahead only as far as it has work under way."""
+        ...
+
 
 GRAIN = 64
 """Tile sides are multiples of it, so that images of many sizes need few compiled shapes."""
@@ -35,20 +47,22 @@ def tiled(plane: Plane, predict: Predict, channels: int = 3) -> Maps:
 
     Small planes are mirrored up to the next multiple of ``GRAIN`` and predicted in one piece; a 256 x 256
     plane is predicted as it is. Sides over ``WHOLE`` are cut into tiles of ``TILE``, whose overlaps are
-    faded into each other; the weights of a pixel add up to 1. Beside the result no more than one tile is held.
+    faded into each other; the weights of a pixel add up to 1. Beside the result only those tiles are held that a
+    ``Several`` has under way, else one.
     """
     height, width = plane.shape
     rows, columns = spans(height), spans(width)
     side = len(rows[0].weights), len(columns[0].weights)
     if len(rows) == len(columns) == 1:
         return predict(mirrored(plane, side))[:, :height, :width]
+    places = [(row, column) for row in rows for column in columns]
+    parts = (mirrored(plane[row.start :, column.start :][: side[0], : side[1]], side) for row, column in places)
+    asked = predict.several if isinstance(predict, Several) else partial(map, predict)
     maps = np.zeros((channels, height, width), np.float32)
-    for row in rows:
-        for column in columns:
-            part = mirrored(plane[row.start :, column.start :][: side[0], : side[1]], side)
-            weighed = predict(part) * (row.weights[:, None] * column.weights)
-            target = maps[:, row.start :, column.start :][:, : side[0], : side[1]]
-            target += weighed[:, : target.shape[1], : target.shape[2]]
+    for (row, column), part in zip(places, asked(parts), strict=True):
+        weighed = part * (row.weights[:, None] * column.weights)
+        target = maps[:, row.start :, column.start :][:, : side[0], : side[1]]
+        target += weighed[:, : target.shape[1], : target.shape[2]]
     return maps
 
 

@@ -37,6 +37,16 @@ def test_an_image_is_shown_once_it_is_here_and_as_long_as_it_is():
     assert jobs.pictures(job.evolve(files=Files.REMOVED), files, [{"What": "input-delivered"}]) == []
 
 
+@pytest.mark.parametrize(("results", "model"), [
+    ('{"count": 2, "model": {"version": "1", "sha256": "ab", "name": "nuclei", "place": "openvino"}}',
+     jobs.Model("nuclei", "1", "ab", "openvino")),
+    ('{"model": {"version": 7, "sha256": null}}', jobs.Model("", "7", "", "")),
+    ('{"model": "nuclei"}', None), ('{"count": 2}', None), ("[1]", None), ("61 nuclei", None), ("", None),
+])  # fmt: skip
+def test_a_job_says_which_model_made_its_result_if_the_pipeline_does(results, model):
+    assert jobs.model_of(Job(id="a", pipeline_details=PipelineDetails(results=results))) == model
+
+
 def test_the_time_line_says_how_long_each_step_took_and_never_less_than_nothing():
     line = {"By": "a", "Why": "", "What": "x"}
     history = [line | {"At": 10, "From": "", "To": "created"}, line | {"At": 5, "From": "created", "To": "created"}]

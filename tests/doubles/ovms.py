@@ -59,11 +59,12 @@ class Models:
             elif "latest" in policy:
                 there = there[-policy["latest"]["num_versions"] :]
             wanted |= {(one["name"], version): Path(one["base_path"]) / str(version) for version in there}
-        fresh = {
-            key: self._core.compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-            for key, path in wanted.items()
-            if key not in self._compiled
-        }
+        fresh = {}
+        for key, path in wanted.items():
+            if key not in self._compiled:
+                with suppress(RuntimeError):  # what cannot be read is not served; the others are
+                    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+                    fresh[key] = self._core.compile_model(path / "model.xml", "CPU", settings)
         with self._lock:
             kept = {key: model for key, model in self._compiled.items() if key in wanted}
             changed = bool(fresh) or len(kept) != len(self._compiled)
@@ -322,7 +323,7 @@ class OvmsDouble:
     """The double, on free ports; ``stop`` and ``start`` make it go away and come back."""
 
     def __init__(self, config: Path) -> None:
-        self.models = Models(config)
+        self._config, self.models = config, Models(config)
         self.grpc_port, self.http_port = free_port(), free_port()
         self.start()
 
@@ -343,6 +344,12 @@ class OvmsDouble:
     def stop(self) -> None:
         self._grpc.stop(0).wait()
         self._http.stop()
+
+    def restart(self) -> None:
+        """All files are read anew."""
+        self.stop()
+        self.models = Models(self._config)
+        self.start()
 
     @property
     def offers(self) -> list[str]:

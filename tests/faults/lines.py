@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tests.faults.framing import Framing, Piece
-from tests.support.tasks import end_all
+from tests.support.tasks import end_all, until_one_ends
 
 T = TypeVar("T")
 BLOCK = 2**16
@@ -161,16 +161,7 @@ class _Connection:
         except OSError:
             self.reset()
             return
-        ways = [
-            asyncio.create_task(self._pump(self._near, self._up, upwards=True)),
-            asyncio.create_task(self._pump(far, self._out, upwards=False)),
-        ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+        await until_one_ends(self._pump(self._near, self._up, upwards=True), self._pump(far, self._out, upwards=False))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upwards: bool) -> None:
         with contextlib.suppress(ConnectionError):

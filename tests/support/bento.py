@@ -30,8 +30,9 @@ def environment() -> Path:
 class BentoServer:
     """Serves the nuclei models on a free port."""
 
-    def __init__(self) -> None:
-        self._home = environment()
+    def __init__(self, what: str = SERVICE) -> None:
+        """``what``: a service of this project's code, or the folder of a bento, which has all that it needs."""
+        self._what, self._home = what, environment()
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="cytobus-bento-"))
         self.log = self._folder / "log"
@@ -40,14 +41,23 @@ class BentoServer:
 
     def start(self) -> None:
         """Start, and wait until it is ready."""
-        command = [str(self._home / "bin/bentoml"), "serve", SERVICE, "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [
+            str(self._home / "bin/bentoml"),
+            "serve",
+            self._what,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         environment = {
             "PATH": f"{self._home / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self._folder),
             "BENTOML_HOME": str(self._folder / "bentoml"),
             "BENTOML_DO_NOT_TRACK": "True",
-            "PYTHONPATH": str(ROOT),
         }
+        if self._what == SERVICE:
+            environment["PYTHONPATH"] = str(ROOT)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=self._folder, start_new_session=True

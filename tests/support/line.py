@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from contracts.hosting import PORTS
-from tests.support.tasks import end_all
+from tests.support.tasks import end_all, until_one_ends
 
 GATEWAY = ("file-receiver-gateway", "job-repository", "task-launcher", "file-sender-gateway")
 
@@ -99,18 +99,14 @@ class Lines:
             writer.transport.abort()
             return
         asked: asyncio.Queue[Message] = asyncio.Queue()
-        ways = [
-            asyncio.create_task(self._carry(reader, far_writer, asked, answers=False)),
-            asyncio.create_task(self._carry(far_reader, writer, asked, answers=True)),
-        ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for error in await until_one_ends(
+                self._carry(reader, far_writer, asked, answers=False),
+                self._carry(far_reader, writer, asked, answers=True),
+            ):
+                if isinstance(error, Exception) and not isinstance(error, OSError):
+                    raise error
         finally:
-            for way in ways:
-                way.cancel()
-            for result in await asyncio.gather(*ways, return_exceptions=True):
-                if isinstance(result, Exception) and not isinstance(result, OSError):
-                    raise result
             for end in (writer, far_writer):
                 end.transport.abort()
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.support.tasks import until_one_ends
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -81,16 +83,11 @@ async def _connection(proxy: Proxy, reader: asyncio.StreamReader, writer: asynci
 
     up = fault if fault and fault.upwards else None
     down = fault if fault and not fault.upwards else None
-    ways = [
-        asyncio.create_task(_pump(reader, up_writer, up, count, struck)),
-        asyncio.create_task(_pump(up_reader, writer, down, lambda _size: None, struck)),
-    ]
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await until_one_ends(
+            _pump(reader, up_writer, up, count, struck), _pump(up_reader, writer, down, lambda _size: None, struck)
+        )
     finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
         for end in (writer, up_writer):
             end.transport.abort()
 

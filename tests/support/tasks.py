@@ -1,6 +1,8 @@
-"""The end of a loop of the tests' own: everything in it is cancelled, and no socket stays open."""
+"""Tasks of the tests' own servers: they end together, and leave no socket open."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 
 async def end_all() -> None:
@@ -10,3 +12,15 @@ async def end_all() -> None:
             task.cancel()
         await asyncio.wait(others)
         await asyncio.sleep(0)  # transports that were aborted close their sockets in the loop's next round
+
+
+async def until_one_ends(*ways: Coroutine[Any, Any, None]) -> list[BaseException | None]:
+    """Runs all until the first ends, and calls off the others; what each raised."""
+    tasks = [asyncio.create_task(way) for way in ways]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        raised = await asyncio.gather(*tasks, return_exceptions=True)
+    return raised

@@ -95,6 +95,12 @@ class TritonServer:
             return False
 
     @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """Of its HTTP port."""
         return f"http://127.0.0.1:{self.http}"

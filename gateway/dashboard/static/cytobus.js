@@ -1,5 +1,5 @@
 // What every page does: times in the reader's zone, buttons that call the API, lists that stay alive.
-const check = document.querySelector('meta[name="cytobus-check"]').content
+export const check = document.querySelector('meta[name="cytobus-check"]').content
 const language = document.documentElement.lang
 const nearest = navigator.languages.find(one => one.startsWith(language)) || language
 const shape = new Intl.DateTimeFormat(nearest, { dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' })
@@ -19,12 +19,14 @@ export function tell (where, words) {
   tell.timer = setTimeout(() => line.remove(), where === 'failed' ? 12000 : 4000)
 }
 
+// A body is sent as JSON, but a Blob as it is.
 export async function ask (method, path, body) {
   const headers = { 'X-Cytobus-Check': check }
-  if (body !== undefined) headers['Content-Type'] = 'application/json'
+  const raw = body === undefined || body instanceof Blob
+  if (!raw) headers['Content-Type'] = 'application/json'
   let answer
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
+    answer = await fetch(path, { method, headers, body: raw ? body : JSON.stringify(body) })
   } catch {
     throw new Error(document.getElementById('line').dataset.lost)
   }
@@ -206,7 +208,6 @@ function follow (path, hear) {
 }
 
 local(document)
-for (const part of document.querySelectorAll('[data-part]')) given.set(part, part.innerHTML)
 const list = document.querySelector('table[data-live]')
 if (list) {
   follow(list.dataset.live, told => {

@@ -1,5 +1,5 @@
 // Sends a model's package as it lies on the disk; the gateway says what is wrong with it.
-import { refresh, tell } from './cytobus.js'
+import { ask, refresh, tell } from './cytobus.js'
 
 const form = document.getElementById('model-form')
 form?.addEventListener('submit', async event => {
@@ -7,16 +7,13 @@ form?.addEventListener('submit', async event => {
   const button = form.querySelector('button')
   button.disabled = true
   try {
-    const check = document.querySelector('meta[name="cytobus-check"]').content
-    const headers = { 'X-Cytobus-Check': check, 'Content-Type': 'application/zip' }
-    const body = form.elements.package.files[0]
-    const answer = await fetch('/gateway/task-launcher/api/v1/models', { method: 'POST', headers, body })
-    if (!answer.ok) throw new Error((await answer.text()).trim() || `${answer.status}`)
+    const content = new Blob([form.elements.package.files[0]], { type: 'application/zip' })
+    await ask('POST', '/gateway/task-launcher/api/v1/models', content)
     form.reset()
     tell('said', form.dataset.done)
     await refresh()
   } catch (error) {
-    tell('failed', error instanceof TypeError ? document.getElementById('line').dataset.lost : error.message)
+    tell('failed', error.message)
   }
   button.disabled = false
 })

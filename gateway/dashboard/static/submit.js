@@ -1,5 +1,5 @@
 // Submits files in pieces (tus 1.0.0). Whatever breaks, each goes on where the gateway says that it was.
-import { ask, tell } from './cytobus.js'
+import { ask, check, tell } from './cytobus.js'
 
 const RECEIVER = '/gateway/file-receiver-gateway'
 const LEAST = 256 * 1024
@@ -13,7 +13,6 @@ const FOR_GOOD = status => status >= 400 && status < 500 && ![401, 404, 408, 409
 
 const root = document.getElementById('submission')
 const words = JSON.parse(root.dataset.words)
-const check = document.querySelector('meta[name="cytobus-check"]').content
 const list = document.getElementById('uploads')
 const all = []
 let next = 0; let working = 0; let paused = false; let stop = new AbortController()
@@ -193,10 +192,14 @@ function show (item) {
     item.line.children[2].textContent = item.said || { done: words.done, sending: far }[item.state] || ''
     if (item.state === 'done' && all.length > LISTED / 2) { item.line.remove(); item.line = undefined }
   }
-  total()
+  if (!drawing) drawing = requestAnimationFrame(total)
 }
 
+// Of all files, so not more often than anybody sees.
+let drawing = 0
 function total () {
+  cancelAnimationFrame(drawing)
+  drawing = 0
   const size = all.reduce((sum, item) => sum + item.file.size, 0)
   const there = all.reduce((sum, item) => sum + (item.state === 'failed' ? item.file.size : item.offset), 0)
   const bar = document.getElementById('sent')

@@ -1,5 +1,6 @@
 """One job: its files by what they are, its history as a time line, and what can be done with it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,28 @@ def others(job: Job, tasks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
     if job.state not in APPLICABLE:
         return []
     return [task for task in tasks if not task.get("Disabled")]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model made the result, as far as the pipeline tells. ``digest``: of its metadata; empty: not known here."""
+
+    name: str
+    version: str
+    digest: str
+    place: str
+
+
+def model_of(job: Job) -> Model | None:
+    """What the results say of it, if they do."""
+    try:
+        said = json.loads(job.pipeline_details.results or "null")
+    except ValueError:
+        return None
+    model = said.get("model") if isinstance(said, dict) else None
+    if not isinstance(model, dict):
+        return None
+    return Model(*(str(model.get(name) or "") for name in ("name", "version", "sha256", "place")))
 
 
 REMEDIES: Mapping[str, str] = {

@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from contracts.errors import BadRequest
 
@@ -30,6 +30,12 @@ def cursor(token: str) -> dict[str, str]:
 def token(after: str, mark: str) -> str:
     """The other way round: a word without a full stop."""
     return after + (f"~{base64.urlsafe_b64encode(mark.encode()).decode()}" if mark else "")
+
+
+def following(links: Mapping[str | None, Mapping[str, str]]) -> str:
+    """The token of the page after that of an answer with these ``Link`` headers; empty on the last."""
+    said = parse_qs(urlsplit(links.get("next", {}).get("url", "")).query)
+    return token(said["after"][0], said.get("mark", [""])[0]) if "after" in said else ""
 
 
 @dataclass(frozen=True)

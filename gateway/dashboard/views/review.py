@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from contracts.models import Job, State
 from gateway.dashboard.views.jobs import result_line, shortened
@@ -77,9 +77,8 @@ def items(jobs: Sequence[Job], params: Mapping[str, str], current: str) -> list[
     ]
 
 
-def more(link: str, params: Mapping[str, str]) -> str:
-    """The address of the next part of the queue; empty where there is none."""
-    after = parse_qs(urlsplit(link).query).get("after", [""])[0]
+def more(after: str, params: Mapping[str, str]) -> str:
+    """The address of the next part of the queue, which begins there; empty where there is none."""
     return _with(params, {"after": after}) if after else ""
 
 

@@ -40,3 +40,13 @@ def reshaped() -> ov.Model:
     made = op.reshape(given, shape, False)
     made.output(0).set_names({"y"})
     return ov.Model([made], [shape, given], "reshaped")
+
+
+def flat_maps(value: float) -> ov.Model:
+    """What takes and gives what the nuclei models do, and sees the same everywhere."""
+    given = op.parameter([-1, 1, -1, -1], np.float32, "image")
+    given.output(0).set_names({"image"})
+    three = op.concat([given] * 3, 1)
+    made = op.add(op.multiply(three, op.constant(np.float32(0))), op.constant(np.array(value, np.float32)))
+    made.output(0).set_names({"maps"})
+    return ov.Model([made], [given], "flat")

@@ -22,7 +22,7 @@ from tests.support.bento import environment as bento_environment
 from tests.support.triton import TritonServer, environment
 
 LIGHT = ("openvino", "openvino throughput", "ovms double grpc", "ovms double http", "ovms double tfs")
-SERVING = ("triton grpc", "triton http", "triton grpc shared", "triton http shared", "bentoml")
+SERVING = ("triton grpc", "triton http", "triton grpc shared", "triton http shared", "triton grpc stream", "bentoml")
 ALL = [*LIGHT, *(pytest.param(name, marks=pytest.mark.serving) for name in SERVING)]
 
 
@@ -38,6 +38,8 @@ class Place:
     stop: Callable[[], None] | None = None
     start: Callable[[], None] | None = None
     double: OvmsDouble | None = None
+    control: str = ""
+    """Where a Triton is told to load and unload."""
 
     def opened(self) -> Backend:
         return backend(parsed(self.address), repository(self.folder), "f32")
@@ -63,7 +65,9 @@ def place(name: str, folder: Path) -> Iterator[Place]:
     else:
         with triton(folder) as server:
             shared = "on" if more[-1] == "shared" else "off"
-            yield Place(f"{server.address(more[0])}?retries=1&shm={shared}", folder, server.kill, server.start)
+            stream = "&stream=on" if more[-1] == "stream" else ""
+            address = f"{server.address(more[0])}?retries=1&shm={shared}{stream}"
+            yield Place(address, folder, server.kill, server.start, None, server.url)
 
 
 @contextmanager

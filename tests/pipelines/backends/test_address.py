@@ -15,6 +15,8 @@ def test_a_place_is_a_scheme_a_host_a_port_and_options() -> None:
     assert parsed("ovms://[::1]:9000").host == "::1"
     assert str(parsed("kserve+http://h:1?version=3")) == "kserve+http://h:1"
     asked = patience(parsed("kserve+grpc://h:1?timeout=2.5&retries=0"))
+    assert parsed("kserve+grpc://h:1?batch=8").count("batch", 1) == 8
+    assert parsed("kserve+grpc://h:1").count("at_once", 4) == 4
     assert (asked.place, asked.deadline, asked.retries) == ("kserve+grpc://h:1", 2.5, 0)
 
 
@@ -35,6 +37,9 @@ def test_a_place_is_a_scheme_a_host_a_port_and_options() -> None:
         ("kserve+grpc://h:1?timeout=soon", "number"),
         ("kserve+grpc://h:1?timeout=0", "number"),
         ("kserve+grpc://h:1?retries=nan", "number"),
+        ("kserve+grpc://h:1?at_once=0", "from 1 on"),
+        ("kserve+grpc://h:1?batch=2.5", "whole number"),
+        ("openvino?batch=9999", "whole number, 1 to|1 to 1024"),
         ("openvino?hint=fast", "latency, throughput"),
         ("openvino?precision=int8", "auto, f32, bf16"),
     ],

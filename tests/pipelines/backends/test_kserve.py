@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from pipelines.backends.address import parsed
-from pipelines.backends.blocking import Blocking, Predictor
-from pipelines.backends.errors import BadAddress, Mismatch, Unavailable
+from pipelines.backends.blocking import Blocking
+from pipelines.backends.errors import BadAddress, Exchanged, Mismatch, Unavailable
 from pipelines.backends.factory import backend
 from pipelines.backends.kserve import KServe, Rejected
+from pipelines.backends.kserve_memory import SystemMemory, memory_of
 from pipelines.backends.openvino import repository
 from pipelines.backends.patience import NoAnswer, Patience
+from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef
 from tests.pipelines.backends.places import ROWS, place
 
@@ -91,7 +93,7 @@ class FakeWire:
 
 async def test_a_server_that_cannot_open_our_shared_memory_gets_pictures_by_wire_and_is_not_asked_again() -> None:
     wire = FakeWire()
-    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), "auto")
+    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), SystemMemory())
 
     for _ in range(4):
         answer = await asked.infer(ModelRef("m"), X)
@@ -108,8 +110,8 @@ async def test_a_server_that_cannot_open_our_shared_memory_gets_pictures_by_wire
 ])  # fmt: skip
 async def test_shared_memory_is_used_only_where_both_can(shm: str, same_host: bool, extensions: list[str]) -> None:
     wire = FakeWire()
-    wire.same_host, wire.extensions = same_host, extensions  # type: ignore[misc]
-    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), shm)
+    wire.extensions = extensions
+    asked = KServe(wire, Patience("kserve+grpc://127.0.0.1:1"), memory_of(shm, same_host))
 
     for _ in range(3):
         await asked.infer(ModelRef("m"), X)
@@ -152,6 +154,9 @@ def test_a_version_that_was_put_in_place_of_another_is_compared_before_its_answe
     ask = Predictor(place, ModelRef("m"), ROWS)
     assert ask(X).version == "10"
     wire.version = "11"
+    with pytest.raises(Exchanged, match=r"model 'm' at kserve\+grpc://h:1 was exchanged meanwhile"):
+        ask(X)  # one piece of work is done by one version
+    ask.ready()
     assert ask(X).version == "11"
 
     wire.version, wire.datatype = "12", "FP64"

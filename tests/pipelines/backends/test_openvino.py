@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pipelines.backends.address import parsed
-from pipelines.backends.blocking import Blocking, Predictor
+from pipelines.backends.blocking import Blocking
 from pipelines.backends.errors import BadAddress, BadModel, BadOutput, Mismatch, Refused, TooSlow
 from pipelines.backends.openvino import CACHE, OpenVino, Settings, checked_device, repository
+from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef, Signature, Tensor
 from tests.pipelines.backends.networks import logarithm, reshaped, save, scaled
 

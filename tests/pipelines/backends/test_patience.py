@@ -117,3 +117,24 @@ async def test_a_server_that_is_busy_is_told_apart_from_one_that_is_gone_without
         await patience(Hours(), gone, deadline=0.01, retries=1).call("model 'm'", silent)
 
     assert (busy.asked, silent.asked) == (2, 2)
+
+
+async def test_who_is_called_off_while_a_silent_server_is_looked_for_leaves_it_to_the_next() -> None:
+    hours, looking = Hours(), asyncio.Event()
+
+    async def never_told() -> bool:
+        looking.set()
+        await asyncio.Event().wait()
+        return True
+
+    mine = patience(hours, never_told, deadline=0.01, retries=0)
+    for _ in range(mine.breaker.limit):
+        mine.breaker.failed()
+    hours.now += 30
+    trying = asyncio.ensure_future(mine.call("model 'm'", Server(None)))
+    await looking.wait()
+    trying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await trying
+
+    assert await mine.call("model 'm'", Server("done")) == "done"
