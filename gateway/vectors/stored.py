@@ -150,7 +150,7 @@ class StoredIndex:
         """Statistics: segments with their kinds and recall, bytes on the disk and in memory, troubles."""
         view, cards = self.view, [one.card for one in self.view.segments]
         files = [file for card in cards for file in (card.ids, card.vectors, card.codes) if file is not None]
-        memory = [(card.codes or card.vectors).size + card.ids.size + card.count for card in cards]
+        memory = [(card.codes or card.vectors).size + card.ids.size + 2 * card.count for card in cards]
         fields = {"name", "count", "kind", "effort", "recall", "seconds"}
         segments = [one.card.model_dump(include=fields) | {"deleted": one.dead} for one in view.segments]
         return {

@@ -65,7 +65,9 @@ TURNS = [1, 9, 61, 150]
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_kill_at_a_call_loses_nothing_that_was_answered(tmp_path, turn):
-    Killed(tmp_path, Fault(Action.KILL_AFTER if turn % 2 else Action.KILL_BEFORE, CHANGES, turn)).check()
+    killed = Killed(tmp_path, Fault(Action.KILL_AFTER if turn % 2 else Action.KILL_BEFORE, CHANGES, turn))
+    assert killed.fired
+    killed.check()
 
 
 @pytest.mark.parametrize("turn", [30])
