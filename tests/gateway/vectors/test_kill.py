@@ -60,7 +60,7 @@ class Killed:
 
 
 TURNS = [1, 9, 61, 150]
-"""Of the calls that change something; some two hundred there are."""
+"""Of the calls that change something; there are more than four hundred."""
 
 
 @pytest.mark.parametrize("turn", TURNS)
