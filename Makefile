@@ -9,14 +9,14 @@ DATA ?= data
 ARGS ?=
 LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
-.PHONY: run test servers test-heavy test-serving test-compose fuzz faults faults-long faults-points figures screenshots \
-	lock audit test-train lint types bench train clean
+.PHONY: run test servers test-heavy test-serving test-gpu test-compose fuzz faults faults-long faults-points figures \
+	screenshots lock audit test-train lint types bench train train-bloodcells clean
 
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
 
 test: $(VENV)/ready-test servers lint types
-	CYTOBUS_TESTS_BROWSER=required $(BIN)/python -m pytest -m "not heavy and not compose and not serving" -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	CYTOBUS_TESTS_BROWSER=required $(BIN)/python -m pytest -m "not heavy and not compose and not serving and not gpu" -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-heavy: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m heavy $(ARGS)
@@ -24,6 +24,10 @@ test-heavy: $(VENV)/ready-test
 # A real Triton server on this machine's processor, in an environment of its own (.cache; 500 MB), made at the first run.
 test-serving: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m serving $(ARGS)
+
+# Builds TensorRT engines on this machine's GPU and runs them; skipped with the reason where there is none.
+test-gpu: $(VENV)/ready-test $(VENV)/ready-train
+	$(BIN)/python -m pytest -m gpu -s tests/gpu $(ARGS)
 
 # Needs a docker engine; builds the images, brings the compose files up and does them harm.
 test-compose: $(VENV)/ready-test
@@ -69,7 +73,8 @@ audit: $(VENV)/ready-test
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r compose/locked/all.txt
 
 test-train: $(VENV)/ready-test $(VENV)/ready-train
-	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py tests/pipelines/test_cells_training.py $(ARGS)
+	$(BIN)/python -m pytest tests/pipelines/test_nuclei_training.py tests/pipelines/test_bloodcells_training.py \
+	    tests/pipelines/test_cells_training.py tests/pipelines/build -m "not heavy and not serving" $(ARGS)
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check
@@ -85,6 +90,9 @@ bench: $(VENV)/ready-test
 
 train: $(VENV)/ready-train
 	$(BIN)/cytobus train nuclei $(ARGS)
+
+train-bloodcells: $(VENV)/ready-train
+	$(BIN)/cytobus train bloodcells $(ARGS)
 
 $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)

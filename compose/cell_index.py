@@ -51,7 +51,7 @@ def cell_index(
     index = CellIndex(
         CellStore(writer, reader, clock),
         Spaces(folder / ("spread" if shards else "own"), plan, shards),
-        Spaces(folder / "kept", plan),
+        Spaces(folder / "kept", plan, name="vectors kept for others"),
         room=Room({"vectors": folder}, settings.gateway.min_free_mb),
         beside=shown,
     )

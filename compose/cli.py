@@ -17,13 +17,14 @@ from compose.cells import cells_app
 from compose.identities import audit, edges_app, enroll, users_app
 from compose.operate import submit
 from compose.operations import jobs_app, tasks_app
-from compose.science import evaluate_app, package_app, train_app
+from compose.science import build_app, evaluate_app, package_app, train_app
 from compose.settings import CONFIG_FILE, Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(tasks_app, name="tasks", help="Which images go to which pipeline.")
 app.add_typer(jobs_app, name="jobs", help="Look at jobs, review them, retry, release and cancel them.")
 app.add_typer(train_app, name="train", help="Train a model from images with ground truth (needs the [train] extra).")
+app.add_typer(build_app, name="build", help="Make of a model what runs, in INT8 too (needs the [train] extra).")
 app.add_typer(evaluate_app, name="evaluate", help="Measure a model on images with ground truth.")
 app.add_typer(package_app, name="package", help="Pack a pipeline's model for a server (needs the [bento] extra).")
 app.add_typer(cells_app, name="cells", help="The space of cells: embed again, fit the map anew, change encoders.")
@@ -140,11 +141,10 @@ def gateway(
     with_pipelines: Annotated[bool, typer.Option(help="Run the installed pipelines here too")] = True,
 ) -> None:
     """The compute side: receive, remember, launch, send back."""
-    from compose.running import CELLS, DASHBOARD, EXPORT, GATEWAY, PIPELINES, gateway_side
+    from compose.running import CELLS, DASHBOARD, GATEWAY, PIPELINES, gateway_side, on_demand
 
     settings = settings_from(data, port_offset, config)
-    more = [*([PIPELINES] if with_pipelines else ()), *([EXPORT] if settings.export_to() else ())]
-    names = [*GATEWAY, CELLS, DASHBOARD, *more]
+    names = [*GATEWAY, CELLS, DASHBOARD, *([PIPELINES] if with_pipelines else ()), *on_demand(settings)]
     _serve(settings, lambda chosen: gateway_side(chosen, names), "gateway")
 
 
@@ -156,7 +156,7 @@ def serve(
     config: Config = None,
 ) -> None:
     """Some services of the gateway's side, in a process of their own: job-repository, task-launcher,
-    file-receiver-gateway, file-sender-gateway, cell-index, pipelines, mqtt-export, dashboard."""
+    file-receiver-gateway, file-sender-gateway, cell-index, pipelines, mqtt-export, dashboard, stream."""
     from compose.running import SERVED, gateway_side
 
     if unknown := [name for name in names if name not in SERVED]:

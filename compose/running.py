@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from compose.gateway import Gateway
 
 GATEWAY = ("job-repository", "task-launcher", "file-receiver-gateway", "file-sender-gateway")
-PIPELINES, EXPORT, DASHBOARD, CELLS = "pipeline-sim", "mqtt-export", "dashboard", "cell-index"
-SERVED = {name: name for name in (*GATEWAY, CELLS, EXPORT, DASHBOARD)} | {"pipelines": PIPELINES}
+PIPELINES, EXPORT, DASHBOARD, STREAM = "pipeline-sim", "mqtt-export", "dashboard", "stream"
+CELLS = "cell-index"
+SERVED = {name: name for name in (*GATEWAY, CELLS, EXPORT, DASHBOARD, STREAM)} | {"pipelines": PIPELINES}
 """What can be served in a process of its own, by the name on the command line."""
 THREADS = 24
 """For blocking work on files and databases."""
@@ -71,7 +72,7 @@ async def everything(settings: Settings) -> AsyncIterator[Deployment]:
     """Edge, gateway and pipelines in one process: SQLite, the in-process bus, worker processes for pipelines."""
     from compose.edge import Peers, edge
 
-    names = [*GATEWAY, CELLS, PIPELINES, DASHBOARD, *_exporter_of(settings)]
+    names = [*GATEWAY, CELLS, PIPELINES, DASHBOARD, *on_demand(settings)]
     async with _bound(settings, [*names, *EDGE]) as (sockets, deployment), AsyncExitStack() as stack:
         bus = await stack.enter_async_context(open_bus(settings.bus_url, instance=settings.on_bus("up")))
         mine = access(settings, "up")
@@ -143,8 +144,9 @@ async def edge_side(settings: Settings) -> AsyncIterator[Deployment]:
         yield deployment
 
 
-def _exporter_of(settings: Settings) -> list[str]:
-    return [EXPORT] if settings.export_to() else []
+def on_demand(settings: Settings) -> list[str]:
+    """Services that run only where the settings ask for them."""
+    return [*([EXPORT] if settings.export_to() else ()), *([STREAM] if settings.stream.on else ())]
 
 
 async def _central(
@@ -181,6 +183,10 @@ async def _central(
         from compose.export import exporter
 
         services.append(await stack.enter_async_context(exporter(settings, bus)))
+    if STREAM in names:
+        from compose.stream import stream
+
+        services.append(stream(settings, bus))
     if DASHBOARD in names:
         from compose.dashboard import dashboard
 

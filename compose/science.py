@@ -1,4 +1,4 @@
-"""Commands for those who make models: train, evaluate."""
+"""Commands for those who make models: train, evaluate, build, package."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ console = Console()
 train_app = typer.Typer(no_args_is_help=True)
 evaluate_app = typer.Typer(no_args_is_help=True)
 package_app = typer.Typer(no_args_is_help=True)
+build_app = typer.Typer(no_args_is_help=True)
 
 Images = Annotated[
     Path, typer.Option("--data", help="Folder with index.csv, images/ and labels/", exists=True, file_okay=False)
@@ -55,6 +56,11 @@ def package_bento(
     console.print(f"bento: {folder}", soft_wrap=True)
 
 
+@build_app.callback()
+def _build() -> None:
+    """Make of a trained model what runs, once."""
+
+
 @train_app.command("nuclei")
 def train_nuclei(
     data: Images,
@@ -85,6 +91,56 @@ def train_nuclei(
         raise typer.Exit(1) from None
     console.print(table(report))
     console.print(f"model: {folder}")
+
+
+Cells = Annotated[
+    Path, typer.Option("--data", help="Folder with cells.csv and the sets that it names", exists=True, file_okay=False)
+]
+
+
+@train_app.command("bloodcells")
+def train_bloodcells(
+    data: Cells,
+    out: Annotated[Path, typer.Option(help="Where crops, checkpoint and the exported model go")] = Path("bloodcells"),
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    seed: int = 7,
+    version: Annotated[str, typer.Option(help="Names the exported model's folder")] = "1",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Train the classifier of single blood cells, export it in FP32 and INT8, and write its card."""
+    try:
+        from pipelines.training.bloodcells.export import export
+        from pipelines.training.bloodcells.train import Plan, train
+    except ImportError as error:
+        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
+        raise typer.Exit(1) from None
+    try:
+        folder = export(train(data, out, Plan(epochs=epochs, seed=seed), threads), out / version, data)
+    except (ValueError, OSError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    console.print(f"model: {folder}; its figures: {folder / 'CARD.md'}")
+
+
+@evaluate_app.command("bloodcells")
+def evaluate_bloodcells(
+    data: Cells,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of another model than the shipped one")] = None,
+) -> None:
+    """Accuracy and F1 by class, of FP32 and INT8."""
+    from pipelines.nuclei.model import BrokenModel, ModelFolder
+    from pipelines.training.bloodcells.evaluate import evaluate, rounded
+
+    try:
+        report = rounded(evaluate(data, split, ModelFolder(model) if model else None))
+    except (ValueError, OSError, BrokenModel) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    console.print_json(data=report)
 
 
 @evaluate_app.command("nuclei")
@@ -168,3 +224,52 @@ def evaluate_cells(
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     Console(width=max(console.width, 130)).print(markdown(report))
+
+
+@build_app.command("nuclei")
+def build_nuclei(
+    data: Images,
+    to: Annotated[list[str], typer.Option(help="What to build: openvino-int8, onnx-int8, tensorrt-int8 … (several)")],
+    out: Annotated[Path, typer.Option(help="Model repository, as OpenVINO Model Server and Triton read it")] = Path(
+        "models"
+    ),
+    model: Annotated[Path | None, typer.Option(help="Folder of another model than the shipped one")] = None,
+    limit: Annotated[float, typer.Option(min=0, max=1, help="Loss of F1 to FP32, as a share; more is refused")] = 0.001,
+    number: Annotated[int, typer.Option("--model-version", min=0, help="Of what is built; 0: the next")] = 0,
+    calibration: Annotated[
+        int, typer.Option(min=1, help="Crops of the training split that ranges are read from")
+    ] = 192,
+    seed: int = 10,
+    split: Annotated[str, typer.Option(help="Judged by; layers are chosen on val")] = "test",
+    engine: Annotated[bool, typer.Option("--engine/--without-engine", help="Compile for this machine's GPU")] = True,
+    compare: Annotated[bool, typer.Option(help="With other libraries, and speeds")] = True,
+    compile_seconds: Annotated[float, typer.Option(min=0, help="For torch.compile; 0: leave it out")] = 300,
+    threads: Annotated[int, typer.Option(min=1, help="That speeds are measured with")] = 2,
+    images: Annotated[int, typer.Option(min=0, help="Judge by so many of a split only; 0: by all")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON")] = None,
+    card: Annotated[Path | None, typer.Option(help="Write the table into this card")] = None,
+    package: Annotated[Path | None, typer.Option(help="Write a package for the page of pipelines here (.zip)")] = None,
+) -> None:
+    """PyTorch to ONNX to each target; in INT8 calibrated on real images, layers that cost accuracy in FP32, then
+    judged on images that chose nothing. What loses more than the limit is not published, and the command fails."""
+    try:
+        from pipelines.build import reported
+    except ImportError as error:
+        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
+        raise typer.Exit(1) from None
+    order = reported.Order(limit=limit, calibration=calibration, seed=seed, engine=engine)
+    plan = reported.Plan(threads=threads, streams=threads)
+    contest = reported.Contest(split, plan, compile_seconds, compare)
+    wanted = reported.Wanted(tuple(to), out, number, report, card, package)
+    try:
+        outcome = reported.built(model, data, wanted, order, contest, images or None, console.print)
+    except reported.FAILURES as error:
+        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        raise typer.Exit(1) from None
+    Console(width=max(console.width, 150)).print(outcome.report.table())
+    for name, folder in outcome.folders.items():
+        console.print(f"{name}: {folder}", soft_wrap=True)
+    for why in outcome.refused.values():
+        console.print(f"[red]{why}[/red]", soft_wrap=True)
+    if outcome.refused:
+        raise typer.Exit(1)

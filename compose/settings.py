@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from compose.addresses import is_loopback
 from compose.machine import fitting_workers
 from compose.oidc import OidcSettings
-from contracts.hosting import PORTS
+from contracts.hosting import ON_DEMAND, PORTS
 from contracts.states import MAX_FAILURES
 from pipelines.backends.address import parsed
 
@@ -95,7 +95,7 @@ class CellSettings(Part):
     threads: int = Field(default=1, ge=1)
     """That work on one search."""
     shards: tuple[str, ...] = ()
-    """Cell indexes of other processes that keep the vectors, each a part, such as ``http://cells-1.lab:59788``; empty:
+    """Cell indexes of other processes that keep the vectors, each a part, such as ``http://cells-1.lab:59790``; empty:
     they are kept here. Their order is part of where vectors are."""
     most_on_map: int = Field(default=1_000_000, ge=1000)
     """So many of the newest cells are on the map, and in memory (about 0.2 kB each); older ones are still found."""
@@ -177,6 +177,27 @@ class PipelineSettings(Part):
         return backends
 
 
+class StreamSettings(Part):
+    """The stream of frames: ``cytobus serve stream``, or ``on`` in the same process as the others."""
+
+    on: bool = False
+    """``cytobus up`` and ``cytobus gateway`` serve it too. A process of its own answers sooner."""
+    model: str = "bloodcells"
+    """Or ``package.module:Class`` of a model of your own (``pipelines.stream.port``). Where it runs is said by
+    ``pipelines.backends.<name>``."""
+    connections: int = Field(default=16, ge=1)
+    window: int = Field(default=256, ge=1, le=65536)
+    """Frames without an answer on each connection; an instrument that has so many waits."""
+    memory_mb: float = Field(default=256, gt=0)
+    """Pixels (10**6 bytes) that may wait, of all connections together."""
+    batch: int = Field(default=32, ge=1, le=32)
+    deadline_ms: float = Field(default=4.0, ge=0, le=1000)
+    """So long the first frame of a batch waits for others."""
+    idle_seconds: float = Field(default=600.0, gt=0)
+    bus_topic: str = ""
+    """EdgeX events there hold frames too, as Binary readings: ``edgex/events/device/+/+/+/Frame``; empty: none."""
+
+
 class SecuritySettings(Part):
     """Who may come in, and how. Off this computer nothing answers to anybody who is not known."""
 
@@ -236,6 +257,7 @@ class Settings(BaseSettings):
     edge: EdgeSettings = EdgeSettings()
     gateway: GatewaySettings = GatewaySettings()
     pipelines: PipelineSettings = PipelineSettings()
+    stream: StreamSettings = StreamSettings()
     security: SecuritySettings = SecuritySettings()
 
     @field_validator("data")
@@ -257,7 +279,10 @@ class Settings(BaseSettings):
 
     def ports(self) -> dict[str, int]:
         """Service -> port to listen on; 0 asks the system for a free one."""
-        return {name: 0 if self.port_offset < 0 else port + self.port_offset for name, port in PORTS.items()}
+        return {
+            name: 0 if self.port_offset < 0 else port + self.port_offset
+            for name, port in {**PORTS, **ON_DEMAND}.items()
+        }
 
     def folders(self) -> tuple[Path, ...]:
         return self.edge.folders or (self.data / "edge" / "input",)

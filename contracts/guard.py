@@ -14,9 +14,9 @@ from typing import Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts import policy, web
 from contracts.errors import AppError, Forbidden, Unauthorized
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 COOKIE = "cytobus_session"
 CHECK = "x-cytobus-check"
 """The header in which a page proves that it is ours, beside its session's cookie."""
+RECHECK_SECONDS = 5.0
+"""So often who sends on an open WebSocket is looked up anew."""
 FOR, BY = "x-cytobus-for", "x-cytobus-by"
 """The headers in which a service that passes on what others ask says from which address it came, with its own word."""
 SIGN_IN = {"dashboard": "/sign-in"}
@@ -84,10 +86,10 @@ class Guard:
         self._app, self._service, self._watch = app, service, watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        request = HTTPConnection(scope)
         try:
             if self._watch.secret:
                 self._see_behind(request)
@@ -97,23 +99,48 @@ class Guard:
         except AppError as error:
             await (await self._refusal(request, error))(scope, receive, send)
             return
+        if scope["type"] == "websocket" and identity_of(request) is not None:
+            receive = self._still_known(request, receive, send)
         await self._app(scope, receive, send)
 
-    async def _refusal(self, request: Request, error: AppError) -> Response:
+    def _still_known(self, request: HTTPConnection, receive: Receive, send: Send) -> Receive:
+        """A WebSocket stays open for days: while messages come, who sends them is looked up every few seconds. Words of
+        our own services are not: they are made for one request."""
+        checked, first = self._watch.now(), identity_of(request)
+
+        async def watched() -> Message:
+            nonlocal checked
+            message = await receive()
+            if self._watch.now() - checked < RECHECK_SECONDS or first is None or first.role is Role.SERVICE:
+                return message
+            checked = self._watch.now()
+            try:
+                known = await self._who(request)
+            except AppError:
+                return message  # it cannot be known now; the next look may tell
+            if known is not None and known.role is first.role:
+                return message
+            log.warning("%s: %s is known no more, its WebSocket is closed", self._service, first.actor)
+            await send({"type": "websocket.close", "code": 1008, "reason": f"{first.actor} may not come in any more"})
+            return {"type": "websocket.disconnect", "code": 1008}
+
+        return watched
+
+    async def _refusal(self, request: HTTPConnection, error: AppError) -> Response:
         """People who look at pages are shown where to sign in."""
-        wants_page = request.method in policy.SAFE and "text/html" in request.headers.get("accept", "")
+        wants_page = verb_of(request) in policy.SAFE and "text/html" in request.headers.get("accept", "")
         if isinstance(error, Unauthorized) and wants_page and self._service in SIGN_IN:
             return RedirectResponse(f"{SIGN_IN[self._service]}?next={quote(path_of(request))}", 303, web.NOT_CACHED)
-        return await web.on_app_error(request, error)
+        return await web.on_app_error(Request({**request.scope, "type": "http"}), error)
 
-    def _keep_out_strangers(self, request: Request) -> None:
+    def _keep_out_strangers(self, request: HTTPConnection) -> None:
         headers = request.headers
         host = _host_in(headers.get("host", ""))
         if host and not (is_near(host) or _is_address(host) or host in self._watch.hosts):
             # A page of another site whose name has been made to mean this computer (DNS rebinding).
             raise Forbidden(f"this service is called {request.scope['server']}, not {host}")
         origin = headers.get("origin", "")
-        if origin and request.method not in policy.SAFE and not self._is_ours(headers):
+        if origin and verb_of(request) not in policy.SAFE and not self._is_ours(headers):
             raise Forbidden(f"pages of {origin} may not change anything here; name the site in allowed_origins")
 
     def _is_ours(self, headers: Headers) -> bool:
@@ -127,7 +154,7 @@ class Guard:
         same = there.netloc == headers.get("host", "")
         return same or (not self._watch.secret and is_near(there.hostname or "."))
 
-    def _see_behind(self, request: Request) -> None:
+    def _see_behind(self, request: HTTPConnection) -> None:
         """Who is behind one of our own services that passes a request on: tries of passwords, limits and the audit go
         by that address. Nobody else's word about it is believed."""
         address, word = request.headers.get(FOR, ""), request.headers.get(BY, "")
@@ -137,8 +164,8 @@ class Guard:
         if by is not None and by.role is Role.SERVICE and _is_address(address):
             request.scope["client"], request.scope["passed_on"] = (address, 0), True
 
-    async def _admit(self, request: Request) -> None:
-        path, verb = path_of(request), request.method
+    async def _admit(self, request: HTTPConnection) -> None:
+        path, verb = path_of(request), verb_of(request)
         if policy.open_to_all(verb, path):
             return
         identity = await self._who(request)
@@ -159,7 +186,7 @@ class Guard:
             log.warning("%s: %s (%s) may not %s %s", self._service, identity.actor, identity.role, verb, path)
             raise Forbidden(f"{identity.actor} is {identity.role} and may not {verb} {path}")
 
-    async def _who(self, request: Request) -> Identity | None:
+    async def _who(self, request: HTTPConnection) -> Identity | None:
         watch, headers = self._watch, request.headers
         scheme, _, word = headers.get("authorization", "").partition(" ")
         word = word.strip()
@@ -172,38 +199,48 @@ class Guard:
         session = session_in(headers)
         return await watch.authenticator.identify(session) if session and watch.authenticator else None
 
-    def _pipeline(self, request: Request) -> Identity | None:
+    def _pipeline(self, request: HTTPConnection) -> Identity | None:
         """By the word in the URL that the pipeline was given."""
         start, path = CALLBACKS.get(self._service, " "), path_of(request)
         words = parse_qs(_query_of(request)).get("token", []) if path.startswith(start) else []
         job_id, _, task_id = path.removeprefix(start).partition("/")
         return pipeline_of(self._watch.secret, words[0], job_id, task_id) if words else None
 
-    def _check_page(self, request: Request) -> None:
-        """A browser sends the cookie whoever's page makes it ask: ours proves itself by origin and header."""
+    def _check_page(self, request: HTTPConnection) -> None:
+        """A browser sends the cookie whoever's page makes it ask: ours proves itself by origin and header; by the
+        origin alone where it opens a WebSocket, to which it cannot give a header."""
+        if request.scope["type"] == "websocket":
+            if not request.headers.get("origin") or not self._is_ours(request.headers):
+                raise Forbidden("the WebSocket is not opened by a page of ours: Origin is missing or wrong")
+            return
         expected = session_check(self._watch.secret, session_in(request.headers))
         if not same_text(request.headers.get(CHECK, ""), expected) or not self._is_ours(request.headers):
             raise Forbidden(f"the request does not come from a page of ours: {CHECK} or Origin is missing or wrong")
 
-    async def _note(self, request: Request, identity: Identity, outcome: str) -> None:
+    async def _note(self, request: HTTPConnection, identity: Identity, outcome: str) -> None:
         """Before it is done: what could not be noted is not done."""
         if self._watch.auditor is not None:
-            what = f"{self._service} {request.method} {path_of(request)}"
+            what = f"{self._service} {verb_of(request)} {path_of(request)}"
             address = address_of(request)
             await self._watch.auditor.record(Entry(identity.actor, identity.role, address, what[:500], outcome))
 
 
-def path_of(request: Request) -> str:
+def verb_of(request: HTTPConnection) -> str:
+    """The method; what opens a WebSocket is judged as POST: it is there to send something."""
+    return "POST" if request.scope["type"] == "websocket" else str(request.scope["method"])
+
+
+def path_of(request: HTTPConnection) -> str:
     """The path by which the router finds what answers. Not that of ``request.url``: a URL is put together and taken
     apart again, with the client's Host header in it, and may come to mean another path."""
     return str(request.scope["path"])
 
 
-def _query_of(request: Request) -> str:
+def _query_of(request: HTTPConnection) -> str:
     return bytes(request.scope.get("query_string", b"")).decode("latin-1")
 
 
-def identity_of(request: Request) -> Identity | None:
+def identity_of(request: HTTPConnection) -> Identity | None:
     """Who asks; None where nobody has to say."""
     found = request.scope.get("identity")
     return found if isinstance(found, Identity) else None
@@ -228,7 +265,7 @@ def pipeline_launch(request: Request) -> str | None:
     return identity.launch if identity is not None and identity.role == "pipeline" else None
 
 
-def address_of(request: Request) -> str:
+def address_of(request: HTTPConnection) -> str:
     """Where a request comes from."""
     return request.client.host if request.client else ""
 

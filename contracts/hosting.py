@@ -36,12 +36,14 @@ PORTS: Mapping[str, int] = {
     "task-launcher": 59785,
     "file-sender-gateway": 59786,
     "file-receiver-oem": 59787,
-    "cell-index": 59788,
+    "cell-index": 59790,
     "pipeline-sim": 59789,
     "mqtt-export": 59703,
     "dashboard": 4200,
 }
 """The contract's ports."""
+ON_DEMAND: Mapping[str, int] = {"stream": 59788}
+"""Those of services that run only where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Door:
     """Something in front of us on this host says for whom it asks (``X-Forwarded-For``)."""
 
 
+MOST_MESSAGE = 4 * 2**20
+"""Bytes of one WebSocket message."""
 NEAR = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Pages that this computer serves itself."""
 WITH_CORS = {"job-repository", "task-launcher", "file-sender-gateway", "pipeline-sim"}
@@ -151,6 +155,11 @@ async def _listening(name: str, app: Starlette, sock: socket.socket, door: Door)
         lifespan="off",
         timeout_graceful_shutdown=5,
         server_header=False,
+        # Frames of pixels do not shrink, and a small message that unpacks to a large one is a weapon.
+        ws_per_message_deflate=False,
+        ws_max_size=MOST_MESSAGE,
+        # A stream that waits for room reads nothing, no answer to a ping either.
+        ws_ping_interval=None,
         proxy_headers=door.proxied,
         ssl_certfile=door.certificate,
         ssl_keyfile=door.key,
@@ -167,6 +176,14 @@ async def _listening(name: str, app: Starlette, sock: socket.socket, door: Door)
         started.cancel()
         server.stop()
         await task
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn calls it an error when a WebSocket is answered with a status and a reason instead."""
+    return record.msg != "ASGI callable returned without completing handshake."
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
 class _Server(uvicorn.Server):

@@ -18,7 +18,7 @@ CARD = "CARD.md"
 MOST_FILES = 100
 MOST_METADATA = 2**20
 """Bytes of ``metadata.json`` and of the card."""
-DATA = (".xml", ".bin", ".onnx", ".json", ".md", ".txt", ".npy", ".csv")
+DATA = (".xml", ".bin", ".onnx", ".safetensors", ".json", ".md", ".txt", ".npy", ".csv")
 """Endings of files in a package. None of them is ever run; a pickle (.pt, .pkl) could be."""
 BLOCK = 2**20
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

@@ -63,6 +63,7 @@ RULES = (
     _rule("cell-index", "POST DELETE", r"/api/v1/map/(groups|gates)(/[^/]+)?", OPERATE),
     _rule("file-sender-gateway", "GET HEAD", r"/api/v1/transmitFile/[^/]+/[^/]+", VIEW | EDGES),
     _rule("file-sender-gateway", "POST", r"/api/v1/archiveFile/[^/]+", EDGES | OPERATE),
+    _rule("stream", "POST", r"/api/v1/stream", EDGES | OPERATE),
     # operators: results, and jobs that are stuck
     _rule("job-repository", "PUT", r"/api/v1/job/[^/]+", OPERATE),
     _rule("job-repository", "PUT", r"/api/v1/job/[^/]+/review", OPERATE),

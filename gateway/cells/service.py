@@ -73,11 +73,11 @@ class CellIndex:
     ) -> None:
         """``spaces``: where vectors are; ``kept``: those that lie here for others, or for ourselves."""
         self._beside = beside or Together()
-        self.desks = tuple(getattr(self._beside, "desks", ()))
         self._store, self._spaces, self._kept = store, spaces, kept
         self._filters = Filters(store)
         self._embed, self._mapped, self._room = embed, mapped, room
         self._shards = ShardRoutes(kept)
+        self.desks = (spaces, kept, *getattr(self._beside, "desks", ()))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

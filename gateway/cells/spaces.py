@@ -28,10 +28,11 @@ ABOUT = "space.json"
 class Spaces:
     """Made when the first vector comes, opened when they are asked for. All of it blocks."""
 
-    def __init__(self, folder: Path, plan: Plan, shards: Sequence[httpx.Client] = ()) -> None:
+    def __init__(self, folder: Path, plan: Plan, shards: Sequence[httpx.Client] = (), *, name: str = "vectors") -> None:
         """``shards``: processes that keep the vectors, each a part, in this order; none: they are kept here, in the
         folder."""
         self._folder, self._plan, self._shards = folder, plan, tuple(shards)
+        self.name = name
         self._open: dict[str, VectorIndex] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -119,6 +120,12 @@ class Spaces:
                 told = {"count": 0, "troubles": [str(error)]}
             found[model] = {"dimension": dimension, **told}
         return found
+
+    @property
+    def trouble(self) -> str:
+        """What is damaged here or cannot be done now, of what is open; empty when all is well."""
+        local = [one for one in tuple(self._open.values()) if isinstance(one, StoredIndex)]
+        return "; ".join(words for one in local for words in one.troubles())
 
     def close(self) -> None:
         """Close all that is open."""

@@ -46,7 +46,7 @@ class Kind:
     def bytes_each(self, dimension: int) -> int:
         """Memory a vector: codes, ids, links; vectors themselves stay on the disk."""
         codes = {FLAT: 2 * dimension, SQ8: dimension + 8, PQ: self.pieces + 8, HNSW: dimension + 2 * 32 * 4 + 16}
-        return codes[self.name] + 8
+        return codes[self.name] + 8 + 2  # its id, and whether it is deleted or damaged
 
     @property
     def efforts(self) -> tuple[int, ...]:

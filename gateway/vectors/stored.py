@@ -7,12 +7,11 @@ segments, while others search and add. The manifest, replaced as a whole, says w
 
 import contextlib
 import logging
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from contracts.disk import keep_folder
 from contracts.errors import Conflict, Unavailable
 from gateway.vectors import manifest as written
 from gateway.vectors.exact import ExactIndex
+from gateway.vectors.folder import locked, swept
 from gateway.vectors.kinds import Choice
 from gateway.vectors.log import Log, Record, mended, replayed
 from gateway.vectors.manifest import Card, Manifest
@@ -68,7 +68,7 @@ class StoredIndex:
         faiss()
         keep_folder(folder)
         self._folder, self._dimension, self.plan = folder, dimension, plan
-        self._guard = _locked(folder)
+        self._guard = locked(folder)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._manifest: Manifest
@@ -150,7 +150,7 @@ class StoredIndex:
         """Statistics: segments with their kinds and recall, bytes on the disk and in memory, troubles."""
         view, cards = self.view, [one.card for one in self.view.segments]
         files = [file for card in cards for file in (card.ids, card.vectors, card.codes) if file is not None]
-        memory = [(card.codes or card.vectors).size + card.ids.size + card.count for card in cards]
+        memory = [(card.codes or card.vectors).size + card.ids.size + 2 * card.count for card in cards]
         fields = {"name", "count", "kind", "effort", "recall", "seconds"}
         segments = [one.card.model_dump(include=fields) | {"deleted": one.dead} for one in view.segments]
         return {
@@ -264,7 +264,7 @@ class StoredIndex:
         if found.dimension != self._dimension:
             raise Conflict(f"{self._folder} holds vectors of {found.dimension} numbers, not of {self._dimension}")
         self._manifest = found
-        self._sweep()
+        swept(self._folder, found)
         segments = tuple(one for card in found.segments if (one := self._tried(card)) is not None)
         self._replay(segments)
 
@@ -276,17 +276,6 @@ class StoredIndex:
             self._broken[card.name] = words + "or remove the folder and embed the cells again"
             log.error("%s", self._broken[card.name])
             return None
-
-    def _sweep(self) -> None:
-        """What a crash has left behind is removed: files that the manifest does not name."""
-        import shutil
-
-        named = {card.name for card in self._manifest.segments}
-        for path in self._folder.iterdir():
-            if path.name.endswith(".part") or (path.name.startswith("segment-") and path.name not in named):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            elif path.name.startswith("log-") and int(path.name[4:]) < self._manifest.log:
-                path.unlink()
 
     def _replay(self, segments: tuple[Segment, ...]) -> None:
         """The parts in memory, as they were, one for each file of the log."""
@@ -305,20 +294,3 @@ class StoredIndex:
             for record in replayed(path, self._dimension):
                 self._apply(record)
         self._log = Log(self._log_path(numbers[-1]), self._dimension)
-
-
-def _locked(folder: Path) -> IO[bytes]:
-    """Keeps others out while it is open; the system opens it when the process ends, however it ends."""
-    file = (folder / "in-use").open("ab")
-    if sys.platform == "win32":
-        return file
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise Conflict(
-            f"{folder} is in use by another process: give each index of vectors a folder of its own"
-        ) from None
-    return file

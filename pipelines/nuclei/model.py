@@ -22,7 +22,7 @@ from pipelines.nuclei.proof import Known, Proof
 from pipelines.nuclei.tiling import Maps
 
 MODELS = Path(__file__).parent.parent / "models" / "nuclei"
-VERSION = "1"
+VERSION = "2"
 PRECISIONS = ("fp32", "int8")
 NAMES: Mapping[str, str] = {"fp32": "nuclei", "int8": "nuclei-int8"}
 """What the models are called at a server, by precision."""

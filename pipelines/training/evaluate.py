@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pipelines.nuclei.model import PRECISIONS, Model, ModelFolder
 from pipelines.nuclei.segment import segmented
+from pipelines.nuclei.tiling import Predict
 from pipelines.training.data import Entry, digest, entries, pixels, truth
 from pipelines.training.metrics import Match, match, summarise
 
@@ -43,33 +44,42 @@ def evaluate(
         "data_sha256": digest(data),
         "split": split,
         "images": len(chosen),
-        "precisions": {name: judged(data, chosen, Model(folder, name)) for name in precisions},
+        "precisions": {name: judged(data, chosen, Model(folder, name), name) for name in precisions},
     }
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
-def judged(data: Path, chosen: Sequence[Entry], model: Model) -> dict[str, Any]:
-    """Figures of one model: by group, by subgroup, and the mean time of an image."""
-    matches: list[Match] = []
-    seconds = 0.0
-    for entry in track(chosen, model.precision, console=Console(stderr=True)):
-        image = pixels(data, entry)
-        start = time.perf_counter()
-        labels = segmented(image, model).labels
-        seconds += time.perf_counter() - start
-        matches.append(match(truth(data, entry), labels))
+def judged(data: Path, chosen: Sequence[Entry], predict: Predict, title: str) -> dict[str, Any]:
+    """Figures of one model, however it is run: by group, by subgroup, and the mean time of an image."""
+    seconds: list[float] = []
+    found = matches(data, chosen, predict, title, seconds)
     return {
-        "groups": _by([entry.group for entry in chosen], matches),
-        "subgroups": _by([entry.subgroup for entry in chosen], matches),
-        "milliseconds_per_image": 1000 * seconds / len(chosen),
+        "groups": _by([entry.group for entry in chosen], found),
+        "subgroups": _by([entry.subgroup for entry in chosen], found),
+        "milliseconds_per_image": 1000 * sum(seconds) / len(chosen),
     }
 
 
-def _by(names: Sequence[str], matches: Sequence[Match]) -> dict[str, Any]:
+def matches(
+    data: Path, chosen: Sequence[Entry], predict: Predict, title: str, seconds: list[float] | None = None
+) -> list[Match]:
+    """Each image compared with its truth, in their order; what each took is added to ``seconds``."""
+    found: list[Match] = []
+    for entry in track(chosen, title, console=Console(stderr=True)):
+        image = pixels(data, entry)
+        start = time.perf_counter()
+        labels = segmented(image, predict).labels
+        if seconds is not None:
+            seconds.append(time.perf_counter() - start)
+        found.append(match(truth(data, entry), labels))
+    return found
+
+
+def _by(names: Sequence[str], found: Sequence[Match]) -> dict[str, Any]:
     return {
-        name: asdict(summarise(m for own, m in zip(names, matches, strict=True) if own == name))
+        name: asdict(summarise(m for own, m in zip(names, found, strict=True) if own == name))
         for name in sorted(set(names))
     }
 

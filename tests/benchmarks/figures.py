@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.benchmarks.bus import buses, jobs_per_second
 from tests.benchmarks.listings import listings
+from tests.benchmarks.variants import variants
 from tests.support.instance import Instance
 
 console = Console()
@@ -179,7 +180,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="jobs that listings choose from, at most")
     parser.add_argument("--megabytes", type=int, default=512)
     parser.add_argument(
-        "--only", choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet", "listings", "vectors"]
+        "--only",
+        choices=["jobs", "latency", "nuclei", "transfer", "buses", "fleet", "listings", "variants", "vectors"],
     )
     parser.add_argument("--vectors", type=int, default=100_000, help="of cells, that are searched")
     parser.add_argument("--cells", type=Path, default=BESIDE, help="folder with real images of cells")
@@ -195,6 +197,7 @@ def main() -> None:
         "buses": lambda: buses(5000),
         "fleet": lambda: jobs_per_second(chosen.jobs),
         "listings": lambda: listings(chosen.rows),
+        "variants": variants,
         "vectors": lambda: similar_cells(folder, chosen.vectors, chosen.cells, chosen.kind),
     }
     report: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}

@@ -1,6 +1,8 @@
 """The cell index: cells are kept with what is said of them, found by likeness and filters, and forgotten."""
 
 import base64
+import json
+import sys
 from contextlib import asynccontextmanager
 
 import httpx
@@ -260,6 +262,34 @@ async def test_without_room_on_the_disk_no_cells_are_taken(small, tmp_path):
     room = Room({"vectors": tmp_path}, 100, Tank(1))
     async with client_of(small, tmp_path / "vectors", room=room) as client:
         assert (await client.post(CELLS, json=GOOD)).status_code == 507
+
+
+async def test_without_faiss_the_gateway_says_what_to_install_and_the_rest_goes_on(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    async with client_of(small, tmp_path / "vectors") as client:
+        answer = await client.post(CELLS, json=GOOD)
+        assert (answer.status_code, "pip install 'cytobus[cells]'" in answer.text) == (503, True)
+        assert (await client.get("/api/v1/ready")).status_code == 200
+    monkeypatch.undo()
+    async with client_of(small, tmp_path / "vectors") as client:
+        assert await added(client, "job-a", vectors(2)) == [0, 1]
+
+
+async def test_damage_is_told_by_the_service_and_no_other_model_is_hindered(small, tmp_path):
+    async with client_of(small, tmp_path / "vectors") as client:
+        await added(client, "job-a", vectors(300))
+        await added(client, "job-a", vectors(300), model=TWO)
+    for manifest in (tmp_path / "vectors").rglob("manifest.json"):
+        about = json.loads((manifest.parent.parent / "space.json").read_text())
+        if about["Model"] == TWO:
+            manifest.write_bytes(manifest.read_bytes()[:-9])
+    async with client_of(small, tmp_path / "vectors") as client:
+        assert len(await similar(client, vector=text(vectors(1)), model=ONE)) == 10
+        broken = await client.get(SIMILAR, params={"vector": text(vectors(1)), "model": TWO})
+        assert (broken.status_code, "manifest.json cannot be read" in broken.text) == (503, True)
+        told = {one["Model"]: one["Troubles"] for one in (await client.get(CELLS)).json()["Models"]}
+        assert told[ONE] == []
+        assert "put it back from a copy" in told[TWO][0]
 
 
 def test_people_look_operators_ask_by_images_and_only_services_use_shards():

@@ -31,7 +31,7 @@ from pipelines.workers import Workers
 from tests.pipelines.backends.networks import save, scaled
 from tests.support import stories as s
 from tests.support.house import house_in
-from tests.support.models import SHIPPED, nuclei, package
+from tests.support.models import SHIPPED, nuclei, package, zipped
 from tests.support.waiting import eventually
 
 GOOD = Outcome(Status.DONE, results='{"seconds": 0.5}')
@@ -207,11 +207,21 @@ def test_the_shipped_model_passes_its_own_trial_and_has_a_card():
     assert isinstance(Nuclei(), WithModel)
     assert tried(SHIPPED) > 0
     card = Nuclei().model_card()
-    assert (card.version, len(card.sha256)) == ("1", 64)
+    assert (card.version, len(card.sha256)) == ("2", 64)
     assert card.about["metrics"]["test"]["int8"]["fluo"]["f1"] > 0.9
     assert len(json.dumps(card.about)) < 4000, "it is told every half minute"
-    assert installed()["nuclei"].about["model"]["version"] == "1"
+    assert installed()["nuclei"].about["model"]["version"] == "2"
     assert "model" not in installed()["only-file"].about
+
+
+def test_the_folder_of_the_shipped_model_is_a_package_as_it_stands():
+    files = {path.relative_to(SHIPPED).as_posix(): path.read_bytes() for path in SHIPPED.rglob("*") if path.is_file()}
+
+    with opened(io.BytesIO(zipped(files))) as archive:
+        package = Package(archive, 2**30)
+        package.check()
+
+    assert "source/model.safetensors" in package.metadata.files
 
 
 def untrained() -> bytes:
@@ -250,7 +260,7 @@ def test_a_model_that_cannot_take_the_shipped_ones_place_is_refused_with_the_rea
 def test_a_job_names_the_model_by_which_it_was_done(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.full((128, 128), 40, np.uint8))
     mine = unpacked(tmp_path / "model", nuclei("7"))
-    for folder, version in ((None, "1"), (mine, "7")):
+    for folder, version in ((None, "2"), (mine, "7")):
         (out := tmp_path / version).mkdir()
         told = json.loads(Nuclei().run(Work(tmp_path / "a.tif", out, model=folder)).results)
         assert told["model"]["version"] == version

@@ -61,4 +61,5 @@ def test_the_shipped_models_keep_their_promises_on_the_test_split(tmp_path: Path
     for figures in fluo.values():
         assert figures["f1"] >= 0.90
         assert figures["count_error"] <= 0.05
-    assert abs(fluo["int8"]["f1"] - fluo["fp32"]["f1"]) <= 0.005
+    # It was 0.0005 where the model was built; a single nucleus of a small image may fall otherwise on other processors.
+    assert fluo["fp32"]["f1"] - fluo["int8"]["f1"] <= 0.002 * fluo["fp32"]["f1"]

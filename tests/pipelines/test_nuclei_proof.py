@@ -13,13 +13,15 @@ import tifffile
 from pipelines.backends.address import parsed
 from pipelines.backends.errors import BadOutput, Exchanged, Mismatch
 from pipelines.nuclei import proof
-from pipelines.nuclei.model import Model, ModelFolder
+from pipelines.nuclei.model import VERSION, Model, ModelFolder
 from pipelines.nuclei.pipeline import Nuclei, _model
 from pipelines.nuclei.serving import export
 from pipelines.plugin import Work
 from tests.doubles.ovms import OvmsDouble
 from tests.pipelines.backends.networks import flat_maps, save
 
+OTHER = "9"
+"""A version that does not ship."""
 PLANE = np.random.default_rng(5).random((64, 64), np.float32)
 
 
@@ -32,12 +34,12 @@ def served(tmp_path: Path) -> Iterator[OvmsDouble]:
     double.stop()
 
 
-def put(served: OvmsDouble, folder: Path, network: ov.Model | None, name: str = "nuclei", version: str = "2") -> None:
+def put(served: OvmsDouble, folder: Path, network: ov.Model | None, name: str = "nuclei", version: str = OTHER) -> None:
     """Serve this as a version of a model; None: a copy of the shipped one."""
     place = folder / "at" / name / version
     shutil.rmtree(place, ignore_errors=True)
     if network is None:
-        shutil.copytree(place.with_name("1"), place)
+        shutil.copytree(place.with_name(VERSION), place)
     else:
         save(network, place)
     served.restart()
@@ -52,7 +54,7 @@ def test_a_servers_version_that_does_what_ours_does_is_recorded_with_our_digest(
     model.ready()
     model(PLANE)
     where = served.address("grpc")
-    assert model.used() == {"version": "1", "sha256": ModelFolder().sha256, "name": "nuclei", "place": where}
+    assert model.used() == {"version": VERSION, "sha256": ModelFolder().sha256, "name": "nuclei", "place": where}
     model.close()
 
 
@@ -61,16 +63,17 @@ def test_a_version_that_is_not_known_here_is_recorded_without_a_digest(served: O
     model = asked(served)
     model.ready()
     model(PLANE)
-    assert (model.used()["version"], model.used()["sha256"]) == ("2", "")
+    assert (model.used()["version"], model.used()["sha256"]) == (OTHER, "")
     model.close()
 
 
 def test_our_number_on_another_model_is_a_mismatch_unless_it_has_a_name_of_its_own(
     served: OvmsDouble, tmp_path: Path
 ) -> None:
-    put(served, tmp_path, flat_maps(0.5), version="1")
+    put(served, tmp_path, flat_maps(0.5), version=VERSION)
     model = asked(served)
-    with pytest.raises(Mismatch, match=r"model 'nuclei' version 1 at kserve\+grpc.* 'maps' differ by 0\.\d+ .*; serve"):
+    said = rf"model 'nuclei' version {VERSION} at kserve\+grpc.* 'maps' differ by 0\.\d+ .*; serve"
+    with pytest.raises(Mismatch, match=said):
         model.ready()
     model.close()
 
@@ -81,7 +84,7 @@ def test_our_number_on_another_model_is_a_mismatch_unless_it_has_a_name_of_its_o
     other = asked(served, "?model=theirs")
     other.ready()
     other(PLANE)
-    assert other.used() == {"version": "1", "sha256": "", "name": "theirs", "place": served.address("grpc")}
+    assert other.used() == {"version": VERSION, "sha256": "", "name": "theirs", "place": served.address("grpc")}
     other.close()
 
 
@@ -96,14 +99,14 @@ def test_a_version_that_comes_while_images_are_processed_is_proven_and_named_fro
         model(PLANE)
     model.ready()
     model(PLANE)
-    assert model.used()["version"] == "2"
+    assert model.used()["version"] == OTHER
     model.close()
 
 
 def test_maps_that_are_no_numbers_are_named_before_an_image_is_read(served: OvmsDouble, tmp_path: Path) -> None:
     put(served, tmp_path, flat_maps(float("nan")))
     model = asked(served)
-    with pytest.raises(BadOutput, match=r"model 'nuclei' version 2 at .* gave NaN or infinity in output 'maps'"):
+    with pytest.raises(BadOutput, match=rf"model 'nuclei' version {OTHER} at .* gave NaN or infinity in output 'maps'"):
         model.ready()
     model.close()
 
@@ -143,7 +146,7 @@ def test_a_tiled_image_is_the_same_whether_tiles_go_alone_or_together_and_the_re
         (out := tmp_path / place[:4]).mkdir()
         result = json.loads(Nuclei().run(Work(tmp_path / "a.tif", out)).results)
         assert result["model"] == {
-            "version": "1",
+            "version": VERSION,
             "sha256": ModelFolder().sha256,
             "name": "nuclei",
             "place": place.partition("?")[0],

@@ -1,14 +1,11 @@
 """Training, export and evaluation, from end to end on a set of a few drawn images."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy import ndimage
 from skimage.draw import disk
 
 pytest.importorskip("torch", reason="training needs the extra [train]: make test-train")
@@ -26,27 +23,13 @@ from pipelines.training.export import export
 from pipelines.training.metrics import Match
 from pipelines.training.train import Plan, Run, loss, train
 from pipelines.training.tune import combinations, score
+from tests.support.drawn import drawn_set
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three drawn images to train on and one to test."""
-    folder = tmp_path_factory.mktemp("set")
-    (folder / "images").mkdir()
-    (folder / "labels").mkdir()
-    random = np.random.default_rng(0)
-    with (folder / "index.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "group", "subgroup", "split"])
-        for number in range(4):
-            labels = np.zeros((100, 120), np.uint16)
-            for nucleus, (row, column) in enumerate(random.integers(12, 88, (6, 2)), 1):
-                labels[disk((row, column), 9)] = nucleus
-            scene = ndimage.gaussian_filter((labels > 0) * 120.0, 1) + random.normal(10, 2, labels.shape)
-            Image.fromarray(scene.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{number}.png")
-            Image.fromarray(labels).save(folder / "labels" / f"{number}.png")
-            writer.writerow([number, "fluo", "drawn", "train" if number < 3 else "test"])
-    return folder
+    return drawn_set(tmp_path_factory.mktemp("set"), ("train", "train", "train", "test"))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

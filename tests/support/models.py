@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-SHIPPED = Path(__file__).parents[2] / "pipelines" / "models" / "nuclei" / "1"
+SHIPPED = Path(__file__).parents[2] / "pipelines" / "models" / "nuclei" / "2"
 
 
 def zipped(files: dict[str, bytes], at: str = "") -> bytes:

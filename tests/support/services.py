@@ -11,6 +11,7 @@ from compose.gateway import gateway
 from compose.pipelines import runner
 from compose.running import in_process
 from compose.settings import Settings
+from compose.stream import stream
 from contracts.bus.local import LocalBus
 from contracts.client import HttpStatuses
 from contracts.hosting import PORTS
@@ -28,6 +29,7 @@ async def all_services(folder: Path) -> AsyncIterator[dict[str, Service]]:
         peers = Peers(centre.jobs, centre.tasks, receiver, sender, HttpStatuses(repository))
         async with repository, receiver, sender, edge(settings, peers, bus) as mine:
             found = [*centre.services.values(), *mine.services(), runner(settings, centre.jobs, centre.tasks, bus)]
+            found.append(stream(settings, bus))
             async with dashboard(access(settings, "all"), PORTS) as pages:
                 yield {service.name: service for service in [*found, MqttExport(bus, _Nobody()), pages]}
 

@@ -16,7 +16,8 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
 SEED = None if "FUZZ_EXAMPLES" in os.environ else 1
 SERVICES = (
     *("file-receiver-gateway", "file-sender-gateway", "file-receiver-oem", "file-watcher", "data-organizer"),
-    *("file-sender-oem", "pipeline-sim", "mqtt-export", "task-launcher", "job-repository", "dashboard", "cell-index"),
+    *("file-sender-oem", "pipeline-sim", "mqtt-export", "task-launcher", "job-repository", "dashboard", "stream"),
+    "cell-index",
 )
 PICTURES = "GET /api/v1/pictures/{job_id}/{place}"
 SELDOM = {
@@ -47,6 +48,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]
         tmp_path_factory.mktemp("fuzz") / "data",
         CYTOBUS_PIPELINES__TOPICS='["only-file"]',
         CYTOBUS_EXPORT_URL=broker.url,
+        CYTOBUS_STREAM__ON="true",
     )
     try:
         instance.start()

@@ -111,12 +111,14 @@ export class Tools {
   }
 
   draw () {
+    if (this.corners.length < 2 && !this.drawn) return
+    this.drawn = this.corners.length >= 2
     const ratio = devicePixelRatio
     const { clientWidth: width, clientHeight: height } = this.stage
     this.sheet.width = width * ratio
     this.sheet.height = height * ratio
     const drawn = this.sheet.getContext('2d')
-    if (this.corners.length < 2) return
+    if (!this.drawn) return
     const accent = getComputedStyle(document.documentElement).getPropertyValue('--accent').trim()
     drawn.scale(ratio, ratio)
     drawn.beginPath()

@@ -17,7 +17,9 @@ export class View {
     this.dirty = true
     requestAnimationFrame(() => {
       this.dirty = false
+      const begun = performance.now()
       this.draw()
+      this.canvas.dataset.took = performance.now() - begun // ms
       this.canvas.dataset.frames = ++this.frames
     })
   }

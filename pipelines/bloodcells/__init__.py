@@ -1,0 +1,1 @@
+"""Tells blood cells apart on small images of single cells."""
