@@ -60,12 +60,12 @@ def test_each_alert_fires_when_it_must_and_not_before(tmp_path):
 
 
 def test_the_scraped_ports_are_those_of_the_services():
-    from contracts.hosting import PORTS
+    from contracts.hosting import ON_DEMAND, PORTS
 
     targets = dict(re.findall(r"- ([a-z-]+):(\d{4,5})", (FILES / "prometheus.yml").read_text()))
     assert {name: PORTS[name] for name in targets} == {name: int(port) for name, port in targets.items()}
     found = {int(port) for port in re.findall(r"\b(59\d{3}|4200)\b", (FILES / "prometheus.yml").read_text())}
-    assert found == set(PORTS.values())
+    assert found == {*PORTS.values(), *ON_DEMAND.values()}
 
 
 class Prometheus:
@@ -117,7 +117,7 @@ class Prometheus:
 def prometheus(tmp_path_factory) -> Iterator[Prometheus]:
     """It has seen one job go through and come back."""
     folder = tmp_path_factory.mktemp("monitoring")
-    instance = Instance(folder / "data")
+    instance = Instance(folder / "data", CYTOBUS_STREAM__ON="true")
     instance.start()
     server = Prometheus(folder, instance)
     try:

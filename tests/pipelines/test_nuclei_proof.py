@@ -120,9 +120,9 @@ def test_the_same_network_in_lower_precision_passes_and_weights_that_are_off_do_
 
 
 def test_a_model_for_one_size_is_proven_with_that_size(served: OvmsDouble, tmp_path: Path) -> None:
-    network = ov.Core().read_model(tmp_path / "at" / "nuclei" / "1" / "model.xml")
+    network = ov.Core().read_model(tmp_path / "at" / "nuclei" / VERSION / "model.xml")
     network.reshape([1, 1, 64, 128])
-    put(served, tmp_path, network, version="1")
+    put(served, tmp_path, network, version=VERSION)
     model = asked(served)
     model.ready()
     wide = np.zeros((64, 128), np.float32)

@@ -15,6 +15,7 @@ from pipelines.backends import python_model_file
 from pipelines.backends.control import TritonControl
 from pipelines.backends.errors import BadModel
 from pipelines.backends.repository import write_config
+from pipelines.nuclei.model import VERSION
 from pipelines.nuclei.serving import served
 from tests.pipelines.backends.networks import flat_maps, save, scaled
 from tests.pipelines.backends.places import ROWS, Place, place
@@ -104,7 +105,7 @@ def ended(instance: Instance, name: str) -> tuple[str, dict[str, object], str]:
 
 BY_NAME = {
     "inputs that do not fit": (
-        "2",
+        "6",
         scaled(1.0),
         "model 'nuclei-int8' at {place} has no input 'image' (it has 'x'); serve",
     ),
@@ -113,7 +114,11 @@ BY_NAME = {
         flat_maps(float("nan")),
         "model 'nuclei-int8' version 3 at {place} gave NaN or inf",
     ),
-    "our version's number on another model": ("1", flat_maps(0.5), "version 1 at {place} is not the version 1 that is"),
+    "our version's number on another model": (
+        VERSION,
+        flat_maps(0.5),
+        f"version {VERSION} at {{place}} is not the version {VERSION} that is",
+    ),
     "a file that cannot be read": ("4", None, "model 'nuclei-int8' is not at {place}"),
 }
 
@@ -139,7 +144,7 @@ def test_a_bad_model_at_a_server_ends_its_jobs_with_the_reason_and_no_other(inst
 def test_a_model_in_the_worker_whose_files_were_damaged_is_named_and_others_go_on(
     instance: Instance, tmp_path: Path
 ) -> None:
-    uploaded = instance.ask("POST", "task-launcher", "/api/v1/models", content=nuclei("2")).json()["Sha256"]
+    uploaded = instance.ask("POST", "task-launcher", "/api/v1/models", content=nuclei("7")).json()["Sha256"]
 
     def ready() -> bool:
         listed = instance.ask("GET", "task-launcher", "/api/v1/models").json()
@@ -155,7 +160,7 @@ def test_a_model_in_the_worker_whose_files_were_damaged_is_named_and_others_go_o
     def uses() -> str:
         return str(ended(instance, f"good-{len(instance.jobs())}.tif")[1]["model"]["version"])  # type: ignore[index]
 
-    instance.wait_for(lambda: uses() == "2", 120, "the choice does not hold")
+    instance.wait_for(lambda: uses() == "7", 120, "the choice does not hold")
     state, _, told = ended(instance, "int8.tif")
     assert state == "quarantined"
     assert f"{uploaded}: int8/model.bin is not the file that metadata.json describes" in told
