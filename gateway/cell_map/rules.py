@@ -42,13 +42,20 @@ def within(x: Floats, y: Floats, polygon: Sequence[tuple[float, float]]) -> Mask
 
 
 def histogram(values: Floats, bars: int = BARS) -> dict[str, Any]:
-    """Of the values (n) that are numbers: bars of equal width between ``Least`` and ``Most``, with mean and median."""
+    """Of the values (n) that are numbers: bars of equal width between ``Low`` and ``High``, with mean, median,
+    ``Least`` and ``Most``. The bars span all values, but where a hundredth of them would take most of the width they
+    are put into the outermost bars."""
     known = values[np.isfinite(values)].astype(np.float64)
     if not len(known):
-        return {"Known": 0, "Least": 0.0, "Most": 0.0, "Mean": 0.0, "Median": 0.0, "Bars": []}
-    least, most = float(known.min()), float(known.max())
-    counts, _ = np.histogram(known, bars, (least, most if most > least else least + 1.0))
-    told = {"Least": least, "Most": most, "Mean": float(known.mean()), "Median": float(np.median(known))}
+        named = ("Known", "Least", "Most", "Low", "High", "Mean", "Median")
+        return {**dict.fromkeys(named, 0), "Bars": []}
+    least, low, median, high, most = (float(one) for one in np.percentile(known, (0, 0.5, 50, 99.5, 100)))
+    if most - least <= 3 * (high - low) or low == high:
+        low, high = least, most
+    # Not by numpy's own, which refuses a range that is too narrow for so many bars.
+    places = (np.clip(known, low, high) - low) / ((high - low) or 1.0) * bars
+    counts = np.bincount(np.minimum(places, bars - 1).astype(np.int64), minlength=bars)
+    told = {"Least": least, "Most": most, "Low": low, "High": high, "Mean": float(known.mean()), "Median": median}
     return {"Known": len(known), **told, "Bars": counts.tolist()}
 
 

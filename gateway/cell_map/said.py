@@ -49,12 +49,15 @@ class AskedSelection(Body):
 
 
 class Bars(Body):
-    """A histogram: bars of equal width from ``least`` to ``most``."""
+    """A histogram: bars of equal width from ``low`` to ``high``; those at the ends hold what lies beyond, up to
+    ``least`` and ``most``."""
 
     feature: str
     known: int
     least: float
     most: float
+    low: float
+    high: float
     mean: float
     median: float
     bars: list[int]

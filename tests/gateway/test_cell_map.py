@@ -21,7 +21,7 @@ from contracts.models import Files
 from contracts.policy import may
 from gateway.cell_map.ingest import Ingest
 from gateway.cell_map.points import Points
-from gateway.cell_map.rules import spread
+from gateway.cell_map.rules import histogram, spread
 from gateway.cell_map.service import MapRoutes
 from gateway.cell_map.store import MapStore
 from gateway.cells.service import CellIndex
@@ -310,6 +310,19 @@ async def test_a_gate_judges_each_cell_that_comes_and_its_time_is_kept(client):
 async def test_what_cannot_be_asked_is_refused_by_its_name(client, path, words):
     answer = await client.get(f"{MAP}/{path}")
     assert (answer.status_code, words in answer.text) == (400, True), answer.text
+
+
+@given(st.lists(st.floats(width=32), max_size=200))
+def test_a_histogram_counts_every_number_once_however_far_off(values):
+    told = histogram(np.array(values, np.float32))
+    assert sum(told["Bars"]) == told["Known"] == np.isfinite(np.array(values, np.float32)).sum()
+    assert told["Least"] <= told["Low"] <= told["High"] <= told["Most"]
+
+
+def test_a_few_strays_do_not_squeeze_a_histogram_into_one_bar():
+    told = histogram(np.concatenate([np.linspace(0, 10, 1000), [1e6]]).astype(np.float32))
+    assert max(told["Bars"]) < 100
+    assert told["Most"] == 1e6
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(0, 200))

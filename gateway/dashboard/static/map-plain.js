@@ -88,10 +88,19 @@ export class Plain extends View {
   }
 }
 
+// Some browsers say that WebGL is slow, others only by whom it is done.
+function quick () {
+  const probe = document.createElement('canvas').getContext('webgl2', { failIfMajorPerformanceCaveat: true })
+  if (!probe) return false
+  const told = probe.getExtension('WEBGL_debug_renderer_info')
+  const by = String(probe.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : probe.RENDERER))
+  probe.getExtension('WEBGL_lose_context')?.loseContext()
+  return !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(by)
+}
+
 // Whoever draws this canvas best. `wanted`: 'webgl' or 'plain', whatever there is.
 export function drawer (canvas, Scatter, wanted) {
-  const quick = document.createElement('canvas').getContext('webgl2', { failIfMajorPerformanceCaveat: true })
-  const chosen = wanted || (quick ? 'webgl' : 'plain')
+  const chosen = wanted || (quick() ? 'webgl' : 'plain')
   canvas.dataset.drawn = chosen
   return chosen === 'webgl' ? new Scatter(canvas) : new Plain(canvas)
 }

@@ -16,7 +16,7 @@ export class Tools {
     stage.addEventListener('keydown', event => this.key(event))
     for (const [id, factor] of [['nearer', 1.4], ['farther', 1 / 1.4]]) document.getElementById(id).addEventListener('click', () => this.nearer(factor))
     document.getElementById('in-view').addEventListener('click', () => this.select(this.frame()))
-    document.getElementById('clear').addEventListener('click', () => { this.corners = []; this.draw() })
+    document.getElementById('clear').addEventListener('click', () => this.forget())
     new ResizeObserver(() => this.draw()).observe(stage)
   }
 
@@ -94,6 +94,9 @@ export class Tools {
     this.draw()
     this.done(corners)
   }
+
+  // The line is no longer what is selected.
+  forget () { this.corners = []; this.draw() }
 
   key (event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return

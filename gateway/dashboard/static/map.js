@@ -21,7 +21,7 @@ const state = {
   cells: new Columns(), shade: new Float32Array(0), chosen: new Uint8Array(0), names: {}, hidden: new Set(),
   range: [0, 1], last: 0, run: 0, selection: undefined, told: undefined
 }
-let scatter
+let scatter, tools
 
 // --- what is asked for
 
@@ -221,6 +221,7 @@ async function select (selection, begun = performance.now()) {
   if (scatter) {
     if (selection.Polygon) state.cells.within(selection.Polygon, state.chosen)
     else {
+      tools.forget()
       const ids = new Set(selection.Ids)
       const column = state.cells.column('id')
       for (let at = 0; at < column.length; at++) state.chosen[at] = ids.has(column[at]) ? 1 : 0
@@ -264,8 +265,8 @@ function histogram (told) {
     for (const [name, value] of Object.entries({ x: at * 10 + 0.5, y: 150 - height, width: 9, height })) bar.setAttribute(name, value)
     return bar
   }))
-  $('least').textContent = told?.Known ? few(told.Least) : ''
-  $('most').textContent = told?.Known ? few(told.Most) : ''
+  $('least').textContent = told?.Known ? few(told.Low) : ''
+  $('most').textContent = told?.Known ? few(told.High) : ''
   $('median').textContent = told?.Known ? say('median', { median: few(told.Median) }) : ''
   $('bars').setAttribute('aria-label', `${$('feature').value}: ${$('least').textContent} – ${$('most').textContent}, ${$('median').textContent}`)
 }
@@ -350,7 +351,7 @@ if (scatter) {
   ground()
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', ground)
   new ResizeObserver(() => scatter.redraw()).observe($('stage'))
-  const tools = new Tools($('stage'), $('line-drawn'), scatter, polygon => select(polygon && { Polygon: polygon }))
+  tools = new Tools($('stage'), $('line-drawn'), scatter, polygon => select(polygon && { Polygon: polygon }))
   $('fit').addEventListener('click', () => { scatter.fit(state.cells.extent()); tools.draw() })
   $('mode').addEventListener('change', () => { scatter.mode = $('mode').value; scatter.redraw() })
 }
