@@ -111,11 +111,6 @@ class Points:
             if self._count > self._most + max(FIRST, self._most // 10):
                 self._drop_oldest()
 
-    def remove(self, job: str) -> None:
-        """Cells of a job are shown no more."""
-        with self._lock:
-            self._replace(job)
-
     def remove_cells(self, ids: Column) -> None:
         """These are shown no more."""
         with self._lock:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -72,6 +72,12 @@ class MapRoutes:
         """Who waits is answered."""
         self._stopping = True
         self._news.set()
+
+    async def forget(self, by_job: Mapping[str, Sequence[int]]) -> None:
+        """These cells are on the map no more."""
+        for job, ids in by_job.items():
+            await self._store.forget(job, ids)
+            await asyncio.to_thread(self._points.remove_cells, np.array(ids, np.float64))
 
     async def _follow(self) -> None:
         while not self._stopping:

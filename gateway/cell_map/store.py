@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -84,6 +85,21 @@ class MapStore:
             sequence = _placed(tx, source.job, row)
             for one in decided:
                 _decided(tx, one, source.job, sequence, self._clock())
+
+        await self._writer.run(work)
+
+    async def forget(self, job: str, ids: Sequence[int]) -> None:
+        """Cells of a job are no longer kept; its table is not read again for their sake."""
+
+        def work(tx: sa.Connection) -> None:
+            row = tx.execute(sa.select(S.cells, S.features).where(S.job == job, S.cells != "")).first()
+            if row is None:
+                return
+            cells = kept_of(row.cells)
+            stay = ~np.isin(cells["id"], ids)
+            left = features_of(row.features, len(cells))[:, stay]
+            fresh = {"cells": to_text(cells[stay]), "features": to_text(left)}
+            tx.execute(db.cell_source.update().where(S.job == job).values(**fresh))
 
         await self._writer.run(work)
 

@@ -151,9 +151,13 @@ class CellIndex:
         unwanted = read(Unwanted, without_nul(await web.body_of(request)), request)
         ids = unwanted.ids or await self._store.of_job(unwanted.job, unwanted.model)
         by_model: dict[str, list[int]] = {}
+        by_job: dict[str, list[int]] = {}
         for found in await self._store.described(ids):
             if found is not None:
                 by_model.setdefault(found.model, []).append(found.id)
+                by_job.setdefault(found.job, []).append(found.id)
+        if forget := getattr(self._beside, "forget", None):
+            await forget(by_job)
         for model, mine in by_model.items():
             index = await asyncio.to_thread(self._spaces.get, model)
             await finished(asyncio.to_thread(index.delete, np.array(mine, np.int64)))

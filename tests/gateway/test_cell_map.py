@@ -192,6 +192,25 @@ async def test_a_job_that_was_run_again_has_its_new_cells_on_the_map_alone(clien
     await shows(client, 42)
 
 
+async def test_cells_that_the_index_forgets_leave_the_map_for_good(database, files):
+    jobs = FakeJobs(complete(files, "a", rows_of(9, 1, "a")), complete(files, "b", rows_of(9, 2, "b")))
+    async with running(database, files.root, jobs) as client:
+        await shows(client, 18)
+        _, columns = await points(client)
+        some = [int(one) for one in columns["id"] if await _job_of(client, one) == "a"][:2]
+        await client.post("/api/v1/cells/delete", json={"Ids": some})
+        await client.post("/api/v1/cells/delete", json={"Job": "b"})
+        assert (await about(client))["Count"] == 7
+    async with running(database, files.root, jobs) as client:
+        await shows(client, 7)
+        _, left = await points(client)
+    assert not set(some) & set(left["id"])
+
+
+async def _job_of(client, cell: float) -> str:
+    return (await client.get(f"/api/v1/cells/{int(cell)}")).json()["Job"]
+
+
 async def test_who_waits_hears_of_new_cells_at_once_and_of_those_alone(client):
     head, _ = await points(client)
     waiting = asyncio.create_task(points(client, after=head["Last"], wait=10))
