@@ -179,7 +179,8 @@ class Guard:
         allowed = policy.may(identity.role, self._service, verb, path)
         if allowed and changes and identity.session:
             self._check_page(request)
-        elsewhere = policy.judged_elsewhere(self._service, path) or (allowed and policy.continues(verb, path))
+        silent = policy.continues(verb, path) or policy.only_reads(self._service, verb, path)
+        elsewhere = policy.judged_elsewhere(self._service, path) or (allowed and silent)
         if identity.role in PEOPLE and changes and not elsewhere:
             await self._note(request, identity, "allowed" if allowed else "refused")
         if not allowed:

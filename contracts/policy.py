@@ -97,6 +97,11 @@ def continues(verb: str, path: str) -> bool:
     return verb == "PATCH" and CONTINUING.fullmatch(path) is not None
 
 
+def only_reads(service: str, verb: str, path: str) -> bool:
+    """Whether this is a question, sent as a body because it may be long: nothing changes, and nothing is noted."""
+    return (service, verb, path) == ("cell-index", "POST", "/api/v1/map/selection")
+
+
 @lru_cache(maxsize=1024)
 def _roles(service: str, verb: str, path: str) -> frozenset[Role]:
     path = path.removesuffix("\n")  # routers' patterns end with $, which does not see a last line break either

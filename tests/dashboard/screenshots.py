@@ -57,6 +57,7 @@ def _rule_was_tried(page: Any) -> None:
 SHOTS = (
     Shot("jobs", "/"),
     Shot("jobs-filtered", "/?state=complete&name=r0"),
+    Shot("map", "/map"),
     Shot("jobs-none", "/?name=nothing-is-called-so"),
     Shot("job", "/jobs/{job}", _image_is_there),
     Shot("job-failed", "/jobs/{bad}"),

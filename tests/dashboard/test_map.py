@@ -205,7 +205,7 @@ def test_with_a_graphics_card_or_without_cells_are_drawn_by_a_feature_by_time_an
     assert colours_of(page) > 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
 def test_nothing_serious_stands_in_the_way_of_a_screen_reader(visit, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra 'test')")
     page = opened(visit(color_scheme=scheme))

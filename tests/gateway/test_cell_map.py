@@ -18,7 +18,7 @@ from contracts.bus.local import LocalBus
 from contracts.hosting import app_of
 from contracts.identity import Role
 from contracts.models import Files
-from contracts.policy import may
+from contracts.policy import may, only_reads
 from gateway.cell_map.ingest import Ingest
 from gateway.cell_map.points import Points
 from gateway.cell_map.rules import histogram, spread
@@ -377,6 +377,12 @@ def _all():
     from gateway.cell_map.points import Wanted
 
     return Wanted()
+
+
+def test_questions_are_not_noted_as_changes_but_exports_are():
+    assert only_reads("cell-index", "POST", f"{MAP}/selection")
+    assert not only_reads("cell-index", "POST", f"{MAP}/export")
+    assert not only_reads("job-repository", "POST", f"{MAP}/selection")
 
 
 def test_people_look_and_export_operators_name_and_gate():
