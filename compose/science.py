@@ -1,6 +1,8 @@
 """Commands for those who make models: train, evaluate, build, package."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,17 @@ build_app = typer.Typer(no_args_is_help=True)
 Images = Annotated[
     Path, typer.Option("--data", help="Folder with index.csv, images/ and labels/", exists=True, file_okay=False)
 ]
+TRAINING = "; install the training packages: pip install 'cytobus[train]'"
+
+
+@contextmanager
+def _said(*errors: type[Exception], remedy: str = "") -> Iterator[None]:
+    """What goes wrong is said in its own words, with the remedy where those have none, and the command fails."""
+    try:
+        yield
+    except errors as error:
+        console.print(f"[red]{escape(f'{error}{remedy}')}[/red]", soft_wrap=True)
+        raise typer.Exit(1) from None
 
 
 @train_app.callback()
@@ -48,11 +61,8 @@ def package_bento(
 
     if pipeline != "nuclei":
         raise typer.BadParameter(f"{pipeline!r} has no model; nuclei has", param_hint="PIPELINE")
-    try:
+    with _said(NotPacked, BrokenModel, OSError):
         folder = bento(out, bentoml)
-    except (NotPacked, BrokenModel, OSError) as error:
-        console.print(f"[red]{escape(str(error))}[/red]")
-        raise typer.Exit(1) from None
     console.print(f"bento: {folder}", soft_wrap=True)
 
 
@@ -73,22 +83,16 @@ def train_nuclei(
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Train, export to ONNX and OpenVINO, quantise to INT8, and evaluate on the validation split."""
-    try:
+    with _said(ImportError, remedy=TRAINING):
         from pipelines.training.export import export
         from pipelines.training.train import train
-    except ImportError as error:
-        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
-        raise typer.Exit(1) from None
     from pipelines.nuclei.model import ModelFolder
     from pipelines.training.evaluate import evaluate, table
 
-    try:
+    with _said(ValueError, OSError):
         checkpoint = train(data, out, network, epochs, seed, rate, start, threads)
         folder = export(checkpoint, out / "model", data)
         report = evaluate(data, "val", folder=ModelFolder(folder))
-    except (ValueError, OSError) as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from None
     console.print(table(report))
     console.print(f"model: {folder}")
 
@@ -108,17 +112,11 @@ def train_bloodcells(
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Train the classifier of single blood cells, export it in FP32 and INT8, and write its card."""
-    try:
+    with _said(ImportError, remedy=TRAINING):
         from pipelines.training.bloodcells.export import export
         from pipelines.training.bloodcells.train import Plan, train
-    except ImportError as error:
-        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
-        raise typer.Exit(1) from None
-    try:
+    with _said(ValueError, OSError):
         folder = export(train(data, out, Plan(epochs=epochs, seed=seed), threads), out / version, data)
-    except (ValueError, OSError) as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from None
     console.print(f"model: {folder}; its figures: {folder / 'CARD.md'}")
 
 
@@ -133,11 +131,8 @@ def evaluate_bloodcells(
     from pipelines.nuclei.model import BrokenModel, ModelFolder
     from pipelines.training.bloodcells.evaluate import evaluate, rounded
 
-    try:
+    with _said(ValueError, OSError, BrokenModel):
         report = rounded(evaluate(data, split, ModelFolder(model) if model else None))
-    except (ValueError, OSError, BrokenModel) as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from None
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n")
     console.print_json(data=report)
@@ -154,11 +149,8 @@ def evaluate_nuclei(
     from pipelines.nuclei.model import BrokenModel, ModelFolder
     from pipelines.training.evaluate import evaluate, table
 
-    try:
+    with _said(ValueError, OSError, BrokenModel):
         report = evaluate(data, split, json_file=json_file, folder=ModelFolder(model) if model else None)
-    except (ValueError, OSError, BrokenModel) as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from None
     Console(width=max(console.width, 130)).print(table(report))
 
 
@@ -252,24 +244,18 @@ def build_nuclei(
 ) -> None:
     """PyTorch to ONNX to each target; in INT8 calibrated on real images, layers that cost accuracy in FP32, then
     judged on images that chose nothing. What loses more than the limit is not published, and the command fails."""
-    try:
+    with _said(ImportError, remedy=TRAINING):
         from pipelines.build import reported
-    except ImportError as error:
-        console.print(f"[red]{error}; install the training packages: pip install 'cytobus[train]'[/red]")
-        raise typer.Exit(1) from None
     order = reported.Order(limit=limit, calibration=calibration, seed=seed, engine=engine)
     plan = reported.Plan(threads=threads, streams=threads)
     contest = reported.Contest(split, plan, compile_seconds, compare)
     wanted = reported.Wanted(tuple(to), out, number, report, card, package)
-    try:
+    with _said(*reported.FAILURES):
         outcome = reported.built(model, data, wanted, order, contest, images or None, console.print)
-    except reported.FAILURES as error:
-        console.print(f"[red]{error}[/red]", soft_wrap=True)
-        raise typer.Exit(1) from None
     Console(width=max(console.width, 150)).print(outcome.report.table())
     for name, folder in outcome.folders.items():
         console.print(f"{name}: {folder}", soft_wrap=True)
     for why in outcome.refused.values():
-        console.print(f"[red]{why}[/red]", soft_wrap=True)
+        console.print(f"[red]{escape(str(why))}[/red]", soft_wrap=True)
     if outcome.refused:
         raise typer.Exit(1)

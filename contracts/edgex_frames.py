@@ -22,7 +22,7 @@ class Frames:
     """The event of a message, without the pixels of its Binary readings, and those pixels, in order."""
 
     event: Event
-    pixels: tuple[bytes | memoryview, ...]
+    pixels: tuple[bytes, ...]
     correlation_id: str = ""
 
 
@@ -45,7 +45,7 @@ def _inner(payload: Any) -> Any:
     """What an envelope in CBOR carries: the event itself, its CBOR, or the base64 of that."""
     if isinstance(payload, str):
         payload = _decoded(payload, "payload")
-    return cbor.loads(payload) if isinstance(payload, bytes | memoryview) else payload
+    return cbor.loads(payload) if isinstance(payload, bytes) else payload
 
 
 def _of_json(envelope: Envelope) -> Frames:
@@ -64,7 +64,7 @@ def _of_plain(body: Any, correlation: str) -> Frames:
         body = body["event"]  # AddEventRequest
     if not isinstance(body, dict) or not isinstance(body.get("readings"), list):
         raise BadMessage("the message holds no event with readings")
-    pixels: list[bytes | memoryview] = []
+    pixels: list[bytes] = []
     try:
         event = Event.model_validate(body | {"readings": list(_without_pixels(body["readings"], pixels))})
     except ValidationError as error:
@@ -73,7 +73,7 @@ def _of_plain(body: Any, correlation: str) -> Frames:
     return _checked(Frames(event, tuple(pixels), correlation))
 
 
-def _without_pixels(readings: list[Any], pixels: list[bytes | memoryview]) -> Iterator[Any]:
+def _without_pixels(readings: list[Any], pixels: list[bytes]) -> Iterator[Any]:
     for at, reading in enumerate(readings):
         if isinstance(reading, dict) and reading.get("valueType") == "Binary":
             value = reading.get("binaryValue", b"")
@@ -86,7 +86,7 @@ def _checked(found: Frames) -> Frames:
     if not found.pixels:
         raise BadMessage("readings holds no reading of type Binary")
     for at, pixels in enumerate(found.pixels):
-        if not isinstance(pixels, bytes | memoryview):
+        if not isinstance(pixels, bytes):
             raise BadMessage(f"readings.{at}.binaryValue is no bytes")
     return found
 

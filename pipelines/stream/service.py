@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -121,6 +122,9 @@ class Stream:
                 self._loading = str(error)
                 await asyncio.sleep(max(AGAIN, error.seconds if isinstance(error, Unavailable) else 10 * AGAIN))
             else:
+                # What is here by now stays: looking through all of it for garbage holds every frame up for some 20 ms.
+                gc.collect()
+                gc.freeze()
                 self._loading = ""
                 self._loaded.set()
                 return
