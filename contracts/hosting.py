@@ -59,6 +59,9 @@ class Door:
 
 MOST_MESSAGE = 4 * 2**20
 """Bytes of one WebSocket message."""
+KEPT = 75
+"""Seconds that a connection is kept on which nothing is asked. Longer than any client of ours keeps one (httpx: 5; most
+proxies: 60), so that it is never the server who ends it at the moment when the next request is under way."""
 NEAR = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Pages that this computer serves itself."""
 WITH_CORS = {"job-repository", "task-launcher", "file-sender-gateway", "pipeline-sim"}
@@ -155,6 +158,7 @@ async def _listening(name: str, app: Starlette, sock: socket.socket, door: Door)
         lifespan="off",
         timeout_graceful_shutdown=5,
         server_header=False,
+        timeout_keep_alive=KEPT,
         # Frames of pixels do not shrink, and a small message that unpacks to a large one is a weapon.
         ws_per_message_deflate=False,
         ws_max_size=MOST_MESSAGE,

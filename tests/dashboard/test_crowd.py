@@ -10,7 +10,7 @@ from gateway.database import migrate, open_engine
 from tests.support.crowd import fill
 from tests.support.instance import Instance
 
-pytestmark = [pytest.mark.browser, pytest.mark.system]
+pytestmark = [pytest.mark.browser, pytest.mark.heavy]
 MILLION = 1_000_000
 
 
