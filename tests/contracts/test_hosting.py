@@ -8,7 +8,7 @@ import pytest
 
 from contracts.hosting import bound, port_of, served
 
-ASKED = b"GET /api/v1/ping HTTP/1.1\r\nHost: quiet\r\n\r\n"
+ASKED = b"GET /api/v1/health HTTP/1.1\r\nHost: quiet\r\n\r\n"
 EXPIRY = httpx.Limits().keepalive_expiry
 """Seconds that our own clients may leave a connection idle and then ask on it again."""
 
