@@ -12,7 +12,7 @@ from gateway.vectors.checked import bad_blocks, described, whole
 from gateway.vectors.exact import nearest
 from gateway.vectors.kinds import FLAT, Kind
 from gateway.vectors.manifest import Card
-from gateway.vectors.port import Damaged, Found, Ids, IdSet, Mask, Vectors, nothing
+from gateway.vectors.port import NOBODY, Damaged, Found, Ids, IdSet, Mask, Vectors, nothing
 from gateway.vectors.quantised import Quantised, mapped
 
 log = logging.getLogger(__name__)
@@ -93,11 +93,9 @@ class Segment:
             numbers, scores = self._index.search(queries, k, self._widened(count), self._index.only(wanted))
         else:
             numbers, scores = self._index.search(queries, k, self.card.effort, self._living())
-        missing = numbers < 0
-        numbers[missing] = 0
-        ids = np.asarray(self.ids[numbers])
-        if missing.any():
-            ids[missing], scores[missing] = -1, 0
+        ids: Ids = self.ids.take(numbers, mode="wrap")  # -1: nothing was found
+        if (numbers < 0).any():
+            ids[numbers < 0], scores[numbers < 0] = NOBODY, 0
         return Found(ids, scores)
 
     def _sound(self) -> Mask:
