@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=100_000, help="of cells, that are searched")
     parser.add_argument("--cells", type=Path, default=BESIDE, help="folder with real images of cells")
     parser.add_argument("--kind", default="auto", help="of index: auto, ivf-sq8, ivf-pq, hnsw")
+    parser.add_argument("--at-once", action="store_true", help="one segment of all vectors, without merges on the way")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cytobus-bench-"))
@@ -198,7 +199,7 @@ def main() -> None:
         "fleet": lambda: jobs_per_second(chosen.jobs),
         "listings": lambda: listings(chosen.rows),
         "variants": variants,
-        "vectors": lambda: similar_cells(folder, chosen.vectors, chosen.cells, chosen.kind),
+        "vectors": lambda: similar_cells(folder, chosen),
     }
     report: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}
     try:
@@ -219,13 +220,13 @@ def transfer_figures(folder: Path, megabytes: int) -> dict[str, float]:
     return measured(folder, megabytes)
 
 
-def similar_cells(folder: Path, count: int, images: Path, kind: str) -> dict[str, float | str]:
+def similar_cells(folder: Path, chosen: argparse.Namespace) -> dict[str, float | str]:
     """The index of vectors; without real images of cells there is nothing to measure."""
     from tests.benchmarks.vectors import measured
 
-    if not images.is_dir():
-        return {"not measured": f"there is no folder {images}: name one with --cells"}
-    return measured(folder, count, images, kind=kind)
+    if not chosen.cells.is_dir():
+        return {"not measured": f"there is no folder {chosen.cells}: name one with --cells"}
+    return measured(folder, chosen.vectors, chosen.cells, kind=chosen.kind, at_once=chosen.at_once)
 
 
 def _shown(value: float | str) -> str:

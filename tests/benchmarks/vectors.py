@@ -18,8 +18,11 @@ TURNS = 5
 """So often the two are asked in turn, so that both meet the same disturbances."""
 
 
-def measured(folder: Path, count: int, images: Path, *, kind: str = "auto", threads: int = 1) -> dict[str, float | str]:
-    """Of ``count`` vectors made of real cells below ``images``. Queries are of cells that none of the vectors is of."""
+def measured(
+    folder: Path, count: int, images: Path, *, kind: str = "auto", threads: int = 1, at_once: bool = False
+) -> dict[str, float | str]:
+    """Of ``count`` vectors made of real cells below ``images``. Queries are of cells that none of the vectors is of.
+    ``at_once``: all are gathered in memory before a segment is made of them, without the merges on the way."""
     import faiss
 
     faiss.omp_set_num_threads(threads)
@@ -31,7 +34,8 @@ def measured(folder: Path, count: int, images: Path, *, kind: str = "auto", thre
     kept, asked = Cells(real[apart:]), Cells(real[apart:])
     asked.only(real[:apart])
     queries = asked.draw(ASKED)
-    index = StoredIndex(folder / "index", DIMENSION, Plan(kind=kind, threads=threads))  # type: ignore[arg-type]
+    plan = Plan(kind=kind, threads=threads, **({"unit": count + 1} if at_once else {}))  # type: ignore[arg-type]
+    index = StoredIndex(folder / "index", DIMENSION, plan)
     try:
         figures |= _filled(index, kept, count, queries)
         truth, figures["exact search of all, ms/query"] = _truth(index, queries)
@@ -41,7 +45,7 @@ def measured(folder: Path, count: int, images: Path, *, kind: str = "auto", thre
         figures |= _about(index)
         index.close()
         begun = time.perf_counter()
-        index = StoredIndex(folder / "index", DIMENSION, Plan(kind=kind, threads=threads))  # type: ignore[arg-type]
+        index = StoredIndex(folder / "index", DIMENSION, plan)
         figures["opened again, s"] = time.perf_counter() - begun
     finally:
         index.close()
@@ -66,7 +70,7 @@ def _filled(index: StoredIndex, cells: Cells, count: int, queries: Any) -> dict[
     index.settle()
     settled = time.perf_counter() - begun
     several = len(index.view.segments)
-    figures = _latency(lambda query: index.search(query, K), queries[:300], f"{several} segments: ")
+    figures = _latency(lambda query: index.search(query, K), queries[:300], f"{several} segments: ") if several else {}
     begun = time.perf_counter()
     index.optimise()
     return {
