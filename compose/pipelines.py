@@ -7,7 +7,7 @@ import time
 from compose.settings import PipelineSettings, Settings
 from contracts.ports import Bus, Jobs
 from contracts.room import Room
-from pipelines.backends.factory import CHOSEN
+from pipelines.backends.address import CHOSEN
 from pipelines.models import ModelSource
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
