@@ -15,6 +15,9 @@ LOCK := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-he
 run: $(VENV)/ready
 	$(BIN)/cytobus up --samples --data $(DATA) $(ARGS)
 
+# Tests start a hundred processes of ours: compiled once is enough, whatever the shell says.
+test test-heavy fuzz faults figures: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/ready-test servers lint types
 	CYTOBUS_TESTS_BROWSER=required $(BIN)/python -m pytest -m "not heavy and not compose and not serving and not gpu" -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -4,6 +4,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -89,11 +90,17 @@ def access(settings: Settings, name: str, *, make: bool = True) -> Access:
 def trust(authority: Path | None) -> ssl.SSLContext | bool:
     """How certificates are checked: by this root, or by the system's. Raises ``ValueError``."""
     if authority is None or not authority.is_file():
-        return True
+        return _systems()
     try:
         return ssl.create_default_context(cafile=str(authority))
     except ssl.SSLError as error:
         raise ValueError(f"{authority} holds no certificate in PEM form: {error}") from None
+
+
+@cache
+def _systems() -> ssl.SSLContext:
+    """The same for all clients: to read a hundred roots for each takes a part of the start."""
+    return httpx.create_ssl_context()
 
 
 def _own(settings: Settings) -> tuple[Path, Path, Path]:

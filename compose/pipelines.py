@@ -7,7 +7,7 @@ import time
 from compose.settings import PipelineSettings, Settings
 from contracts.ports import Bus, Jobs
 from contracts.room import Room
-from pipelines.backends.factory import CHOSEN
+from pipelines.backends.address import CHOSEN
 from pipelines.models import ModelSource
 from pipelines.registry import installed
 from pipelines.runner import Registrar, Runner
@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 
 def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus, models: ModelSource | None = None) -> Runner:
     """The runner of all installed pipelines, which are loaded in each worker process beforehand."""
-    wanted = settings.pipelines.topics
-    plugins = {topic: plugin for topic, plugin in installed().items() if not wanted or topic in wanted}
+    plugins = installed(*settings.pipelines.topics)
     general, own = limits_of(settings.pipelines)
     for topic in own.keys() - plugins.keys():
         log.warning("setting pipelines.limits.%s: no such pipeline runs here; there are %s", topic, sorted(plugins))

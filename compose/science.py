@@ -56,7 +56,7 @@ def package_bento(
     ] = None,
 ) -> None:
     """Build a bento: code and model in one folder, for ``bentoml serve FOLDER``; without the network."""
-    from pipelines.nuclei.model import BrokenModel
+    from pipelines.model_folder import BrokenModel
     from pipelines.nuclei.package import NotPacked, bento
 
     if pipeline != "nuclei":
@@ -86,7 +86,7 @@ def train_nuclei(
     with _said(ImportError, remedy=TRAINING):
         from pipelines.training.export import export
         from pipelines.training.train import train
-    from pipelines.nuclei.model import ModelFolder
+    from pipelines.model_folder import ModelFolder
     from pipelines.training.evaluate import evaluate, table
 
     with _said(ValueError, OSError):
@@ -128,7 +128,7 @@ def evaluate_bloodcells(
     model: Annotated[Path | None, typer.Option(help="Folder of another model than the shipped one")] = None,
 ) -> None:
     """Accuracy and F1 by class, of FP32 and INT8."""
-    from pipelines.nuclei.model import BrokenModel, ModelFolder
+    from pipelines.model_folder import BrokenModel, ModelFolder
     from pipelines.training.bloodcells.evaluate import evaluate, rounded
 
     with _said(ValueError, OSError, BrokenModel):
@@ -146,7 +146,7 @@ def evaluate_nuclei(
     model: Annotated[Path | None, typer.Option(help="Folder of another model than the shipped one")] = None,
 ) -> None:
     """F1 at IoU 0.5, AP at IoU 0.5 to 0.9 and count error of FP32 and INT8, by group."""
-    from pipelines.nuclei.model import BrokenModel, ModelFolder
+    from pipelines.model_folder import BrokenModel, ModelFolder
     from pipelines.training.evaluate import evaluate, table
 
     with _said(ValueError, OSError, BrokenModel):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -54,6 +55,12 @@ def standard_routes(service: Service, settings: Mapping[str, Any], extra: Sequen
     return [*routes, _document_route(service, routes)]
 
 
+@cache
+def own_version() -> str:
+    """Of what is installed; looked up once, each service tells it."""
+    return version("cytobus")
+
+
 def operations_of(service: Service) -> Operations:
     """What the service says of its routes, its own and the standard ones."""
     own = getattr(service, "operations", None)
@@ -61,7 +68,7 @@ def operations_of(service: Service) -> Operations:
 
 
 def _edgex_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
-    key, own = f"app-{service.name}", version("cytobus")
+    key, own = f"app-{service.name}", own_version()
 
     async def ping(request: Request) -> Response:
         stamp = time.strftime("%a %b %e %H:%M:%S %Z %Y", time.gmtime()).replace("GMT", "UTC")
@@ -121,7 +128,7 @@ def _document_route(service: Service, standard: Sequence[Route]) -> Route:
         if not made:
             # Not before somebody asks: hardly anybody does, and it takes time and memory.
             routes = [*service.routes(), *standard, route]
-            made.update(document(service.name, version("cytobus"), routes, operations_of(service)))
+            made.update(document(service.name, own_version(), routes, operations_of(service)))
         return web.json(made)
 
     route = Route("/api/v1/openapi.json", openapi, methods=["GET"])

@@ -4,18 +4,19 @@ import logging
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
 from contracts.disk import sync_folder
 from contracts.errors import Away, BadRequest
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 log = logging.getLogger(__name__)
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
@@ -168,25 +169,45 @@ def migrate(engine: sa.Engine, *, patience: float = 0.0) -> None:
 
 
 def _migrate(engine: sa.Engine) -> None:
-    """The revision is read and the steps are taken in one transaction that other writers wait for."""
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            # The other gateway may take its time, and so may an index over a million jobs.
-            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7318349394477056)"))
-        upgrade(connection, "head")
+    """The revision is read and the steps are taken in one transaction that other writers wait for. Where there is
+    nothing to do, as at nearly every start, neither is Alembic loaded nor anybody waited for."""
+    if not _is_newest(engine):
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                # The other gateway may take its time, and so may an index over a million jobs.
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+                connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7318349394477056)"))
+            upgrade(connection, "head")
     sync_names(str(engine.url))
 
 
-def _scripts() -> Config:
+def _is_newest(engine: sa.Engine) -> bool:
+    """Whether the newest revision is committed, all of it: each is, together with its number."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return False
+        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all()
+    return list(found) == [newest()]
+
+
+def newest() -> str:
+    """The newest revision that is known here: files of revisions begin with their numbers."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")).partition("_")[0]
+
+
+def _scripts() -> "Config":
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     return config
 
 
 def upgrade(connection: sa.Connection, revision: str) -> None:
     """Bring the schema to a revision, in the connection's transaction."""
+    from alembic import command
+
     config = _scripts()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
@@ -194,6 +215,8 @@ def upgrade(connection: sa.Connection, revision: str) -> None:
 
 def revisions() -> set[str]:
     """All revisions that are known here."""
+    from alembic.script import ScriptDirectory
+
     return {script.revision for script in ScriptDirectory.from_config(_scripts()).walk_revisions()}
 
 

@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pipelines.backends.errors import BadAddress
 
+CHOSEN = "CYTOBUS_PIPELINES__BACKENDS"
+"""Environment: where each pipeline's models run, by topic, in JSON; what it does not name runs by OpenVINO here."""
 SERVERS = ("kserve+grpc", "kserve+http", "kserve+https", "ovms", "bentoml+http", "bentoml+https")
 BOTH = ("timeout", "model", "version", "at_once", "batch")
 LOCAL = (*BOTH, "device", "hint", "precision", "threads", "cache")

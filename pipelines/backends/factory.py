@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pipelines.backends.address import CHOSEN as CHOSEN
 from pipelines.backends.address import Address, parsed
 from pipelines.backends.errors import BadAddress
 from pipelines.backends.patience import Patience
@@ -12,9 +13,6 @@ from pipelines.backends.port import Backend
 
 if TYPE_CHECKING:
     from pipelines.backends.openvino import Source
-
-CHOSEN = "CYTOBUS_PIPELINES__BACKENDS"
-"""Environment: where each pipeline's models run, by topic, in JSON; what it does not name runs by OpenVINO here."""
 
 
 def chosen(topic: str) -> Address:

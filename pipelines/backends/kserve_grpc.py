@@ -10,6 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from pipelines.backends.address import Address
 from pipelines.backends.kserve import NotFound, Rejected
+from pipelines.backends.kserve_sharing import Sharing
 from pipelines.backends.kserve_stream import AskAlone, Stream
 from pipelines.backends.patience import NoAnswer
 from pipelines.backends.tensors import ModelRef
@@ -31,7 +32,7 @@ CHANNEL = [
 ]
 
 
-class Grpc:
+class Grpc(Sharing):
     """One connection, made when it is first used, in the loop that uses it."""
 
     def __init__(self, address: Address) -> None:
@@ -54,13 +55,13 @@ class Grpc:
         return triton.InferRequestedOutput(name)
 
     async def ready(self) -> bool:
-        return bool(await _told(self._client.is_server_ready()))
+        return bool(await self._told(self._client.is_server_ready()))
 
     async def server(self) -> Mapping[str, Any]:
-        return _plain(await _told(self._client.get_server_metadata(as_json=True)))
+        return _plain(await self._told(self._client.get_server_metadata(as_json=True)))
 
     async def model(self, name: str, version: str) -> Mapping[str, Any]:
-        return _plain(await _told(self._client.get_model_metadata(name, version, as_json=True)))
+        return _plain(await self._told(self._client.get_model_metadata(name, version, as_json=True)))
 
     async def infer(
         self, ref: ModelRef, inputs: Sequence[Any], outputs: Sequence[Any] | None
@@ -79,21 +80,9 @@ class Grpc:
             except AskAlone as error:
                 self._streams = not error.for_good
                 log.info("a request to %s is asked again by itself: %s", self._url, error)
-        return await _told(
+        return await self._told(
             self._client.infer(ref.name, list(inputs), model_version=ref.version, outputs=outputs and list(outputs))
         )
-
-    async def share(self, name: str, key: str, size: int) -> None:
-        await _told(self._client.register_system_shared_memory(name, key, size))
-
-    async def unshare(self, name: str) -> None:
-        await _told(self._client.unregister_system_shared_memory(name))
-
-    async def share_cuda(self, name: str, handle: bytes, device: int, size: int) -> None:
-        await _told(self._client.register_cuda_shared_memory(name, handle, device, size))
-
-    async def unshare_cuda(self, name: str) -> None:
-        await _told(self._client.unregister_cuda_shared_memory(name))
 
     async def close(self) -> None:
         if self._stream is not None:
@@ -103,6 +92,22 @@ class Grpc:
             await self._made.close()
             self._made = None
 
+    @staticmethod
+    async def _told(call: Awaitable[T]) -> T:
+        """A call, its errors in the words of ``Wire``."""
+        try:
+            return await call
+        except InferenceServerException as error:
+            status = str(error.status() or "").removeprefix("StatusCode.")
+            text = error.message() or status
+            if status == "DEADLINE_EXCEEDED":
+                raise TimeoutError(text) from error
+            if status == "NOT_FOUND":
+                raise NotFound(text) from error
+            if status in ("UNAVAILABLE", "CANCELLED"):  # cancelled by the server, which is being stopped
+                raise NoAnswer(text) from error
+            raise Rejected(text) from error
+
 
 def is_loopback(host: str) -> bool:
     """Whether this is the very machine."""
@@ -110,22 +115,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-async def _told(call: Awaitable[T]) -> T:
-    """A call, its errors in the words of ``Wire``."""
-    try:
-        return await call
-    except InferenceServerException as error:
-        status = str(error.status() or "").removeprefix("StatusCode.")
-        text = error.message() or status
-        if status == "DEADLINE_EXCEEDED":
-            raise TimeoutError(text) from error
-        if status == "NOT_FOUND":
-            raise NotFound(text) from error
-        if status in ("UNAVAILABLE", "CANCELLED"):  # cancelled by the server, which is being stopped
-            raise NoAnswer(text) from error
-        raise Rejected(text) from error
 
 
 def _plain(said: Any) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from tritonclient.utils import InferenceServerException
 from pipelines.backends.address import Address
 from pipelines.backends.kserve import NotFound, Rejected
 from pipelines.backends.kserve_grpc import is_loopback
+from pipelines.backends.kserve_sharing import Sharing
 from pipelines.backends.patience import NoAnswer
 from pipelines.backends.tensors import ModelRef
 
@@ -33,7 +34,7 @@ class _Client(triton.InferenceServerClient):
         return await super()._post(request_uri, request_body, headers, query_params)
 
 
-class Http:
+class Http(Sharing):
     """A pool of connections, made when it is first used, in the loop that uses it."""
 
     def __init__(self, address: Address) -> None:
@@ -56,18 +57,18 @@ class Http:
         return triton.InferRequestedOutput(name, binary_data=True)
 
     async def ready(self) -> bool:
-        return bool(await _told(self._client.is_server_ready()))
+        return bool(await self._told(self._client.is_server_ready()))
 
     async def server(self) -> Mapping[str, Any]:
-        return dict(await _told(self._client.get_server_metadata()))
+        return dict(await self._told(self._client.get_server_metadata()))
 
     async def model(self, name: str, version: str) -> Mapping[str, Any]:
-        return dict(await _told(self._client.get_model_metadata(name, version)))
+        return dict(await self._told(self._client.get_model_metadata(name, version)))
 
     async def infer(
         self, ref: ModelRef, inputs: Sequence[Any], outputs: Sequence[Any] | None
     ) -> tuple[str, Mapping[str, Any], Any]:
-        result = await _told(
+        result = await self._told(
             self._client.infer(
                 ref.name,
                 list(inputs),
@@ -79,38 +80,26 @@ class Http:
         said = result.get_response()
         return str(said.get("model_version", "")), {one["name"]: one for one in said.get("outputs", ())}, result
 
-    async def share(self, name: str, key: str, size: int) -> None:
-        await _told(self._client.register_system_shared_memory(name, key, size))
-
-    async def unshare(self, name: str) -> None:
-        await _told(self._client.unregister_system_shared_memory(name))
-
-    async def share_cuda(self, name: str, handle: bytes, device: int, size: int) -> None:
-        await _told(self._client.register_cuda_shared_memory(name, handle, device, size))
-
-    async def unshare_cuda(self, name: str) -> None:
-        await _told(self._client.unregister_cuda_shared_memory(name))
-
     async def close(self) -> None:
         if self._made is not None:
             await self._made.close()
             self._made = None
 
-
-async def _told(call: Awaitable[T]) -> T:
-    """A call, its errors in the words of ``Wire``."""
-    try:
-        return await call
-    except InferenceServerException as error:
-        status, text = str(error.status() or ""), error.message() or str(error)
-        if status == "404":
-            raise NotFound(text) from error
-        if status in NOT_NOW:
-            raise NoAnswer(text) from error
-        raise Rejected(text) from error
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise Rejected(f"the server's certificate is not trusted here: {error}") from error
-    except ValueError as error:
-        raise Rejected(f"what it said is not of KServe v2 ({error})") from error
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-        raise NoAnswer(str(error)) from error
+    @staticmethod
+    async def _told(call: Awaitable[T]) -> T:
+        """A call, its errors in the words of ``Wire``."""
+        try:
+            return await call
+        except InferenceServerException as error:
+            status, text = str(error.status() or ""), error.message() or str(error)
+            if status == "404":
+                raise NotFound(text) from error
+            if status in NOT_NOW:
+                raise NoAnswer(text) from error
+            raise Rejected(text) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Rejected(f"the server's certificate is not trusted here: {error}") from error
+        except ValueError as error:
+            raise Rejected(f"what it said is not of KServe v2 ({error})") from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+            raise NoAnswer(str(error)) from error

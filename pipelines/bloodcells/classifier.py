@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipelines.backends.tensors import Arrays, ModelRef, Signature, Tensor
 from pipelines.bloodcells.classes import CLASSES
 from pipelines.bloodcells.normalise import SIDE, absorption
-from pipelines.nuclei.model import BrokenModel, ModelFolder
+from pipelines.model_folder import BrokenModel, ModelFolder
 from pipelines.stream.port import Findings
 
 MODELS = Path(__file__).parent.parent / "models" / "bloodcells"

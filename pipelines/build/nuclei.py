@@ -10,7 +10,7 @@ from torch import nn
 from pipelines.build import source
 from pipelines.build.accuracy import Scores
 from pipelines.build.onnx_export import Probabilities
-from pipelines.nuclei.model import ModelFolder
+from pipelines.model_folder import ModelFolder
 from pipelines.nuclei.normalise import Plane
 from pipelines.nuclei.tiling import Predict
 from pipelines.training.crops import batches, samples

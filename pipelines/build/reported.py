@@ -13,7 +13,8 @@ from pipelines.build.publishing import packed
 from pipelines.build.report import written
 from pipelines.build.running import Contest, Outcome
 from pipelines.build.targets import named
-from pipelines.nuclei.model import PRECISIONS, BrokenModel, ModelFolder
+from pipelines.model_folder import BrokenModel, ModelFolder
+from pipelines.nuclei.model import PRECISIONS, shipped
 
 FAILURES = (BuildError, BrokenModel, ValueError, OSError)
 """What is told as it stands: the text names what is wrong and what to do."""
@@ -49,7 +50,7 @@ def built(
         raise BuildError(f"a package holds both precisions; build --to {' --to '.join(missing)} too")
     if wanted.package is not None and wanted.package.exists():
         raise FileExistsError(f"{wanted.package} is there already; name another file")
-    recipe = Nuclei(ModelFolder(model) if model else ModelFolder(), data, most)
+    recipe = Nuclei(ModelFolder(model) if model else shipped(), data, most)
     outcome = running.run(recipe, targets, wanted.repository, order, contest, wanted.number, told)
     if wanted.report is not None:
         running.write(outcome.report, wanted.report)

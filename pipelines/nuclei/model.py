@@ -1,10 +1,6 @@
 """The network that ships with this package: checked, and run wherever the settings say."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,10 +9,11 @@ import numpy as np
 
 from pipelines.backends.address import Address
 from pipelines.backends.blocking import Blocking
-from pipelines.backends.errors import BadModel
 from pipelines.backends.factory import backend
 from pipelines.backends.predictor import Predictor
 from pipelines.backends.tensors import ModelRef, Signature, Tensor
+from pipelines.model_folder import BrokenModel as BrokenModel
+from pipelines.model_folder import ModelFolder as ModelFolder
 from pipelines.nuclei.normalise import Plane
 from pipelines.nuclei.proof import Known, Proof
 from pipelines.nuclei.tiling import Maps
@@ -36,40 +33,9 @@ WANTED = Signature(
 edge as a share of the largest in the nucleus."""
 
 
-class BrokenModel(BadModel):
-    """A model's files are missing or not those that were described when it was exported."""
-
-
-@dataclass(frozen=True)
-class ModelFolder:
-    """One version of the model: ``metadata.json`` and, for each precision, ``model.xml`` and ``model.bin``."""
-
-    path: Path = MODELS / VERSION
-
-    @cached_property
-    def metadata(self) -> Mapping[str, Any]:
-        """What the exporter wrote down. Raises ``BrokenModel``."""
-        try:
-            content: Mapping[str, Any] = json.loads((self.path / "metadata.json").read_bytes())
-        except (OSError, ValueError) as error:
-            raise BrokenModel(f"{self.path}: no readable metadata.json ({error}); export the model again") from error
-        return content
-
-    @cached_property
-    def sha256(self) -> str:
-        """Of ``metadata.json``, which names all other files: the same digest, the same model."""
-        return hashlib.sha256((self.path / "metadata.json").read_bytes()).hexdigest()
-
-    def read(self, name: str) -> bytes:
-        """The bytes of a file, such as ``fp32/model.xml``. Raises ``BrokenModel`` if they were changed."""
-        described = self.metadata["files"].get(name)
-        try:
-            content = (self.path / name).read_bytes()
-        except OSError as error:
-            raise BrokenModel(f"{self.path}: {name} cannot be read ({error}); export the model again") from error
-        if hashlib.sha256(content).hexdigest() != described:
-            raise BrokenModel(f"{self.path}: {name} is not the file that metadata.json describes")
-        return content
+def shipped() -> ModelFolder:
+    """The model that comes with this package."""
+    return ModelFolder(MODELS / VERSION)
 
 
 class Model:
@@ -82,7 +48,7 @@ class Model:
         not those described, ``BadAddress`` if it is no place for this machine."""
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
-        self.folder, self.precision, address = folder or ModelFolder(), precision, address or Address()
+        self.folder, self.precision, address = folder or shipped(), precision, address or Address()
         # The precision that was measured when the model was exported; bfloat16 is for the settings to choose.
         self._place = Blocking(backend(address, self._files, "f32"))
         self._name, self._where = address.text("model", NAMES[precision]), str(address)

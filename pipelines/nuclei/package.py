@@ -9,7 +9,8 @@ from importlib.metadata import requires
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines.nuclei.model import NAMES, VERSION, ModelFolder
+from pipelines.model_folder import ModelFolder
+from pipelines.nuclei.model import NAMES, VERSION, shipped
 
 SERVICE = "pipelines.nuclei.bento:Nuclei"
 CODE = ("__init__.py", "plugin.py", "backends", "nuclei")
@@ -28,7 +29,7 @@ def bento(out: Path, program: Path | None = None) -> Path:
     ``program``: the command ``bentoml``, in whichever environment it is (with numpy and openvino); None: that of this
     environment. Nothing is asked from the network. Raises ``NotPacked``.
     """
-    folder = ModelFolder()
+    folder = shipped()
     for name in folder.metadata["files"]:
         folder.read(name)  # what is damaged is not given on
     tag = f"{VERSION}-{folder.sha256[:12]}"

@@ -12,8 +12,9 @@ from PIL import Image
 
 from pipelines.backends.factory import chosen
 from pipelines.images import Picture, read_image, write_tiff
+from pipelines.model_folder import ModelFolder
 from pipelines.nuclei.measure import Table, as_csv, measure
-from pipelines.nuclei.model import PRECISIONS, Model, ModelFolder
+from pipelines.nuclei.model import PRECISIONS, Model, shipped
 from pipelines.nuclei.normalise import Plane, finite, grey
 from pipelines.nuclei.quality import flags
 from pipelines.nuclei.segment import Segmented, segmented
@@ -60,7 +61,7 @@ class Nuclei:
 
     def model_card(self) -> ModelCard:
         """Of the model that ships."""
-        own = ModelFolder()
+        own = shipped()
         return ModelCard(str(own.metadata["version"]), own.sha256, card_of(own))
 
     def try_model(self, folder: Path) -> float:

@@ -9,7 +9,8 @@ import openvino as ov  # type: ignore[import-untyped]
 
 from pipelines.backends import python_model_file
 from pipelines.backends.repository import Batching, Served, Versions, add_version, write_config, write_ovms
-from pipelines.nuclei.model import NAMES, PRECISIONS, WANTED, ModelFolder
+from pipelines.model_folder import ModelFolder
+from pipelines.nuclei.model import NAMES, PRECISIONS, WANTED, shipped
 
 KINDS = ("triton-openvino", "triton-python", "ovms")
 BATCHING = Batching(most=8, preferred=(4, 8))
@@ -21,7 +22,7 @@ def export(repository: Path, kind: str, folder: ModelFolder | None = None, base:
     ``kind``: ``triton-openvino``; ``triton-python``, for a Triton that has only the Python backend; ``ovms``, whose
     ``config.json`` names the repository as ``base``. Models that are there already stay as they are.
     """
-    folder = folder or ModelFolder()
+    folder = folder or shipped()
     version = int(folder.metadata["version"])
     models = [served(precision, kind) for precision in PRECISIONS]
     repository.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.backends.errors import BackendError, BadOutput, Mismatch
-from pipelines.nuclei.model import PRECISIONS, BrokenModel, Model, ModelFolder
+from pipelines.model_folder import BrokenModel, ModelFolder
+from pipelines.nuclei.model import PRECISIONS, Model
 from pipelines.plugin import BadInput
 
 CHANNELS = 3

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from pipelines.nuclei.model import PRECISIONS, Model, ModelFolder
+from pipelines.model_folder import ModelFolder
+from pipelines.nuclei.model import PRECISIONS, Model, shipped
 from pipelines.nuclei.segment import segmented
 from pipelines.nuclei.tiling import Predict
 from pipelines.training.data import Entry, digest, entries, pixels, truth
@@ -35,7 +36,7 @@ def evaluate(
     the first images only. The report is also written to ``json_file``. Raises ``ValueError`` for an unknown
     split and ``BrokenModel`` for damaged model files.
     """
-    folder = folder or ModelFolder()
+    folder = folder or shipped()
     chosen = entries(data, split)[:limit]
     report = {
         "pipeline": "nuclei",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.nuclei.model import Model, ModelFolder
+from pipelines.model_folder import ModelFolder
+from pipelines.nuclei.model import Model, shipped
 from pipelines.nuclei.normalise import normalise
 from pipelines.nuclei.tiling import Maps, tiled
 from pipelines.nuclei.watershed import Settings, segment
@@ -29,7 +30,7 @@ def tune(data: Path, split: str = "val", folder: ModelFolder | None = None) -> l
     The score of an image is the mean of F1 at an overlap of 0.5 and of AP averaged over 0.5 to 0.9, so that
     finding nuclei and drawing them well both count; that of a combination is the mean over the images.
     """
-    model = Model(folder or ModelFolder())
+    model = Model(folder or shipped())
     seen = [(truth(data, entry), tiled(normalise(pixels(data, entry)), model)) for entry in entries(data, split)]
     return sorted(_scored(seen, combinations()), key=lambda pair: -pair[0])
 

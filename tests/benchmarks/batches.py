@@ -13,7 +13,7 @@ import openvino as ov
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.nuclei.model import ModelFolder
+from pipelines.nuclei.model import shipped
 
 ROUNDS = 5
 SIDES = {256: 32, 512: 8}
@@ -21,7 +21,7 @@ SIDES = {256: 32, 512: 8}
 
 
 def compiled(batch: int, side: int, hint: str, threads: int) -> Any:
-    folder, core = ModelFolder(), ov.Core()
+    folder, core = shipped(), ov.Core()
     network = core.read_model(folder.read("fp32/model.xml"), folder.read("fp32/model.bin"))
     network.reshape([batch, 1, side, side])
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads}

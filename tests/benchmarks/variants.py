@@ -2,7 +2,7 @@
 
 import os
 
-from pipelines.nuclei.model import ModelFolder
+from pipelines.nuclei.model import shipped
 
 
 def variants() -> dict[str, float | str]:
@@ -20,7 +20,7 @@ def variants() -> dict[str, float | str]:
     from pipelines.nuclei.normalise import normalise
     from pipelines.samples import render_field
 
-    folder, plan = ModelFolder(), Plan(threads=os.cpu_count() or 1, streams=os.cpu_count() or 1)
+    folder, plan = shipped(), Plan(threads=os.cpu_count() or 1, streams=os.cpu_count() or 1)
     weights = folder.path / source.FILE
     network = onnx_export.Probabilities(source.load(weights)).eval()
     graph = onnx_export.exported(network)

@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from compose.doctor import examine, reach
 from compose.settings import EdgeSettings, Settings
 from tests.support.instance import Instance
 
+ROOT = Path(__file__).parents[2]
 WIDE = {"COLUMNS": "400", "TERM": "dumb"}
 
 
@@ -120,3 +124,12 @@ def test_the_doctor_names_what_is_wrong_and_the_remedy(tmp_path: Path) -> None:
     assert findings["edge journal"].bad
     assert "does not answer" in findings["job-repository"].seen
     assert findings["job-repository"].bad
+
+
+def test_worker_processes_do_not_load_the_command_that_started_them() -> None:
+    """Each imports what the program's script imports."""
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["cytobus"]
+    module, _, function = script.partition(":")
+    code = f"import sys; from {module} import {function}; assert not {{'typer', 'compose.cli'}} & {{*sys.modules}}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -226,7 +226,7 @@ async def test_a_receiver_that_never_gets_further_is_left_alone(tmp_path: Path) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
-@pytest.mark.parametrize("mebibytes", [512, pytest.param(4096, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("mebibytes", [192, pytest.param(4096, marks=pytest.mark.heavy)])
 def test_memory_stays_flat(tmp_path: Path, mebibytes: int) -> None:
     """Both ends in one process, in ASGI and over TCP, may not grow by more than 64 MiB."""
     program = [sys.executable, "-m", "tests.support.flat", str(tmp_path), str(mebibytes)]

@@ -227,9 +227,10 @@ def test_notifications_are_lost_doubled_or_overflow(page, notices, size):
 
 @shimmed
 @pytest.mark.system
-def test_the_promise_is_kept_by_services_of_their_own(tmp_path):
+@pytest.mark.parametrize(("faults", "kinds"), [(6, 4), pytest.param(12, 6, marks=pytest.mark.heavy)])
+def test_the_promise_is_kept_by_services_of_their_own(tmp_path, faults, kinds):
     machine = SpreadMachine(tmp_path / "world", seed=11)
     machine.world.patience = 150  # the machine may have other things to do
-    report = machine.run(12)
-    assert sum(report.faults.values()) >= 12
-    assert len(report.faults) >= 6
+    report = machine.run(faults)
+    assert sum(report.faults.values()) >= faults
+    assert len(report.faults) >= kinds

@@ -5,11 +5,13 @@ import contextlib
 
 import httpx
 import pytest
+from argon2 import PasswordHasher, extract_parameters
 
 from contracts.errors import BadRequest, Conflict, Forbidden, NotFound, Throttled
 from contracts.guard import COOKIE, Entry, Watch
 from contracts.hosting import app_of
 from contracts.identity import EDGE, SESSION, USER, Identity, Role, digest_of, new_word, session_check
+from gateway.identity import passwords
 from gateway.identity.passwords import (
     FREE_TRIES,
     LONGEST_WAIT,
@@ -19,6 +21,7 @@ from gateway.identity.passwords import (
     Tries,
     after_wrong,
     hashed,
+    is_right,
 )
 from gateway.identity.service import IdentityRoutes
 from gateway.identity.store import IdentityStore
@@ -26,7 +29,39 @@ from gateway.job_repository.service import JobRepository
 from tests.support.house import House, connected
 
 DAY = 86_400
-HASH = hashed("a long password")
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""What is asked here is not how long a hash takes, but in one test."""
+HASH = CHEAP.hash("a long password")
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch, request):
+    if "dear" not in request.node.name:
+        monkeypatch.setattr(passwords, "HASHER", CHEAP)
+        monkeypatch.setattr(passwords, "NOBODYS", CHEAP.hash("nobody's password"))
+
+
+def test_guesses_at_a_kept_password_are_dear_and_one_takes_as_long_where_there_is_no_user(monkeypatch):
+    kept = hashed("a long password")
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$"), "RFC 9106, second recommendation"
+    assert (is_right(kept, "a long password"), is_right(kept, "another password")) == (True, False)
+    assert extract_parameters(passwords.NOBODYS) == extract_parameters(kept)
+    tried: list[str] = []
+    monkeypatch.setattr(passwords, "HASHER", Noting(tried))
+    assert not is_right("", "a long password")
+    assert tried == [passwords.NOBODYS]
+
+
+class Noting(PasswordHasher):
+    """Notes which hashes passwords are compared with."""
+
+    def __init__(self, tried: list[str]) -> None:
+        super().__init__()
+        self._tried = tried
+
+    def verify(self, kept: str, password: str) -> bool:
+        self._tried.append(kept)
+        return super().verify(kept, password)
 
 
 @pytest.fixture

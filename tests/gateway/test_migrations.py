@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 import gateway.identity.tables  # noqa: F401 - they are part of the schema
 from contracts.models import State
 from contracts.ports import JobQuery
-from gateway.database import migrate, open_engine, upgrade
+from gateway.database import migrate, newest, open_engine, revisions, upgrade
 from gateway.job_repository.listing import listing
 from gateway.job_repository.rows import row_of
 from gateway.tables import metadata
@@ -70,6 +70,26 @@ def test_migrating_again_changes_nothing_and_keeps_the_rows(url):
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT id FROM task")).all() == [("t",)]
     assert differences(engine) == []
+
+
+def test_the_newest_revision_is_the_one_that_begins_no_other():
+    assert newest() == max(revisions())
+
+
+def test_what_is_of_the_newest_schema_starts_without_alembic(url):
+    migrated(url).dispose()
+    code = "import sys; from gateway.database import *; migrate(open_engine(sys.argv[1]))"
+    code += "; assert 'alembic' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_older_schema_is_brought_to_the_newest(url):
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        upgrade(connection, "0006")
+    engine.dispose()
+    assert differences(migrated(url)) == []
 
 
 def test_outputs_that_wait_when_the_schema_is_upgraded_belong_to_their_jobs(url):

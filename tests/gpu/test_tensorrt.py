@@ -16,7 +16,7 @@ from pipelines.build import source
 from pipelines.build.onnx_export import Half, Probabilities, convolutions, exported
 from pipelines.build.onnx_int8 import TENSORRT, quantised
 from pipelines.build.tensorrt_engine import Profile, compiler, engine
-from pipelines.nuclei.model import Model, ModelFolder
+from pipelines.nuclei.model import Model, shipped
 from pipelines.nuclei.normalise import normalise
 from pipelines.nuclei.watershed import segment
 from pipelines.samples import render_field
@@ -36,7 +36,7 @@ def fields(count: int, side: int) -> np.ndarray:
 
 @cache
 def built(form: str) -> Engine:
-    network = Probabilities(source.load(ModelFolder().path / source.FILE))
+    network = Probabilities(source.load(shipped().path / source.FILE))
     graph = exported(Half(network) if form == "fp16" else network)
     if form == "int8":
         names = convolutions(graph)

@@ -6,6 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,13 +22,40 @@ from tests.support.instance import Instance
 pytestmark = pytest.mark.system
 ENDS = {"complete", "failed", "quarantined", "unmatched"}
 SECRET = b"what lies outside is nobody's business"
-NAMES_ONCE = list(dict.fromkeys(ALL))
-PATHS = [name for kind in ("traversal", "absolute", "control characters", "percent", "ours") for name in NAMES[kind]]
-TEXTS = [name for name in NAMES_ONCE if not any("\ud800" <= sign <= "\udfff" for sign in name)]
+LEAD_OUT = ("traversal", "absolute")
+IN_PATHS = ("traversal", "absolute", "control characters", "percent", "ours")
+TEXTS = [name for name in ALL if not any("\ud800" <= sign <= "\udfff" for sign in name)]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Those that are tried; ``most`` of each kind, spread over it, but all that lead out of a folder."""
+
+    most: int
+
+    def of(self, *kinds: str) -> list[str]:
+        """Each once."""
+        steps = {kind: 1 if kind in LEAD_OUT else max(1, -(-len(NAMES[kind]) // self.most)) for kind in kinds}
+        chosen = (NAMES[kind][::step] for kind, step in steps.items())
+        return list(dict.fromkeys(name for some in chosen for name in some))
+
+    @property
+    def once(self) -> list[str]:
+        return self.of(*NAMES)
+
+    @property
+    def paths(self) -> list[str]:
+        return self.of(*IN_PATHS)
+
+
+@pytest.fixture(scope="module", params=[6, pytest.param(10**6, marks=pytest.mark.heavy)], ids=["some of each", "all"])
+def names(request: pytest.FixtureRequest) -> Names:
+    return Names(request.param)
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def instance(names: Names, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """A fresh one for each choice of names."""
     place = tmp_path_factory.mktemp("hostile")
     (place / "outside").mkdir()
     (place / "outside" / "secret.tif").write_bytes(SECRET)
@@ -93,13 +121,13 @@ def _left_alone(name: str) -> bool:
     return name.startswith((".", "~$")) or lower.endswith((".part", "~")) or lower in ("desktop.ini", "thumbs.db")
 
 
-def test_as_files_in_the_watched_folder(instance: Instance) -> None:
-    names = [name for name in NAMES_ONCE if can_exist(name)]
+def test_as_files_in_the_watched_folder(instance: Instance, names: Names) -> None:
+    files = [name for name in names.once if can_exist(name)]
     hidden = instance.input / ".arriving"
-    for name in names:
+    for name in files:
         hidden.write_bytes(b"file of " + name.encode("utf-8", "surrogateescape"))
         hidden.rename(instance.input / name)
-    wanted = {name for name in names if not _left_alone(name)}
+    wanted = {name for name in files if not _left_alone(name)}
     undecodable = {name for name in wanted if name not in TEXTS}
 
     def held() -> list[dict[str, Any]]:
@@ -128,20 +156,20 @@ def test_as_files_in_the_watched_folder(instance: Instance) -> None:
         assert any(word in job["Reason"] for word in ("shorter", "give the file", "rename")), job["Reason"]
 
 
-def test_as_names_folders_and_hosts_of_jobs_that_clients_make(instance: Instance) -> None:
+def test_as_names_folders_and_hosts_of_jobs_that_clients_make(instance: Instance, names: Names) -> None:
     outside = str(instance.data.parent / "outside")
     files = [{"Hostname": "gateway", "DirName": f"{outside}/", "Name": "secret.tif", "Extension": ".tif"}]
     files += [
         {"Hostname": "gateway", "DirName": f"{instance.data}/gateway/input", "Name": f"../../../outside/{name}"}
         for name in ("secret.tif",)
     ]
-    files += [{"Hostname": "gateway", "DirName": name or "/", "Name": "passwd"} for name in PATHS]
-    files += [{"Hostname": "gateway", "DirName": "/etc/", "Name": name or "x"} for name in NAMES_ONCE]
+    files += [{"Hostname": "gateway", "DirName": name or "/", "Name": "passwd"} for name in names.paths]
+    files += [{"Hostname": "gateway", "DirName": "/etc/", "Name": name or "x"} for name in names.once]
     for place, file in enumerate(files):
         # With this owner its file is taken to lie on the gateway, and a pipeline to be started at once.
         body = {"Owner": "file-receiver-gateway", "Status": "Incomplete", "InputFile": {"Extension": ".tif"} | file}
         _fine(instance, "POST", "job-repository", "/api/v1/job", body, place)
-    for place, name in enumerate(NAMES_ONCE):
+    for place, name in enumerate(names.once):
         file = {"Hostname": name or "x", "DirName": "/d/", "Name": "a.tif", "Extension": name or ".tif"}
         _fine(instance, "POST", "job-repository", "/api/v1/job", {"Owner": "data-organizer", "InputFile": file}, name)
         notified = {"InputFile": {"Hostname": "oem", "DirName": str(instance.input), "Name": name}}
@@ -192,16 +220,16 @@ def _fact(kind: str, job: str, **fields: Any) -> dict[str, Any]:
     return {"kind": kind, "job_id": job, "by": "test"} | fields
 
 
-def test_as_names_and_folders_of_uploads(instance: Instance) -> None:
+def test_as_names_and_folders_of_uploads(instance: Instance, names: Names) -> None:
     body = b"uploaded"
     digest = hashlib.sha256(body).hexdigest()
     facts = []
-    for place, name in enumerate(NAMES_ONCE):
+    for place, name in enumerate(names.once):
         for job, told in ((f"nameless-{place}", ""), (f"named-{place}", name if name in TEXTS else "x")):
             file = {"Hostname": "elsewhere", "DirName": f"/oem/input/{told}/", "Name": told}
             facts += [_fact("job-created", job, input_file=file), _fact("transfer-started", job)]
     _fine(instance, "POST", "job-repository", "/api/v1/facts", facts, "facts")
-    for place, name in enumerate(NAMES_ONCE):
+    for place, name in enumerate(names.once):
         # A job without a name of its own takes whatever the upload says.
         _upload(instance, {"jobid": f"nameless-{place}", "filename": name, "folder": name, "sha256": digest}, body)
         if place % 2:
@@ -233,13 +261,13 @@ def _upload(instance: Instance, told: dict[str, str], body: bytes) -> None:
     _fine(instance, "POST", "file-receiver-gateway", "/api/v1/files", None, told, headers=headers, content=body)
 
 
-def test_as_outputs_that_a_pipeline_reports(instance: Instance) -> None:
+def test_as_outputs_that_a_pipeline_reports(instance: Instance, names: Names) -> None:
     files = instance.data / "gateway"
     outside = str(instance.data.parent / "outside")
     outputs = [{"Name": "secret.tif", "DirName": outside}]
     outputs += [{"Name": "../../outside/secret.tif", "DirName": str(files / "output")}]
-    outputs += [{"Name": name, "DirName": str(files / "output" / "nothing")} for name in NAMES_ONCE]
-    outputs += [{"Name": "secret.tif", "DirName": f"{files}/output/{name}/../../../outside"} for name in NAMES_ONCE]
+    outputs += [{"Name": name, "DirName": str(files / "output" / "nothing")} for name in names.once]
+    outputs += [{"Name": "secret.tif", "DirName": f"{files}/output/{name}/../../../outside"} for name in names.once]
     batches = [outputs[start : start + 30] for start in range(0, len(outputs), 30)]
     facts = []
     for place in range(len(batches)):
@@ -282,9 +310,9 @@ def _is_text(file: dict[str, str]) -> bool:
     return not any("\ud800" <= sign <= "\udfff" for said in file.values() for sign in said)
 
 
-def test_as_result_folders_of_tasks(instance: Instance) -> None:
+def test_as_result_folders_of_tasks(instance: Instance, names: Names) -> None:
     task = {"Description": "hostile", "JobSelector": "false", "PipelineId": "only-file"}
-    for name in NAMES_ONCE:
+    for name in names.once:
         response = instance.ask(
             "POST", "task-launcher", "/api/v1/task", content=json.dumps(task | {"ResultFileFolder": name}).encode()
         )
@@ -298,9 +326,9 @@ def test_as_result_folders_of_tasks(instance: Instance) -> None:
         assert answer.status_code == 400, answer.text
 
 
-def test_in_the_addresses_of_all_routes(instance: Instance) -> None:
+def test_in_the_addresses_of_all_routes(instance: Instance, names: Names) -> None:
     job = next(job["Id"] for job in instance.jobs() if job["State"] == "complete")
-    for name in PATHS[::3] + NAMES["not UTF-8"] + NAMES["odd"]:
+    for name in names.paths[::3] + names.of("not UTF-8", "odd"):
         part = quote(name.encode("utf-8", "surrogateescape"), safe="")
         for method, service, path in (
             ("GET", "file-sender-gateway", f"/api/v1/transmitFile/{job}/{part}"),

@@ -13,7 +13,7 @@ from pipelines.backends.tensors import ModelRef
 from pipelines.bloodcells.classes import CLASSES
 from pipelines.bloodcells.classifier import BloodCells
 from pipelines.bloodcells.normalise import absorption
-from pipelines.nuclei.model import BrokenModel
+from pipelines.model_folder import BrokenModel
 from pipelines.training.bloodcells.cut import ANY_RED, centres, crops, digest_of
 from pipelines.training.bloodcells.evaluate import evaluate, figures, probabilities_of
 

@@ -13,7 +13,7 @@ pytest.importorskip("nncf", reason="training needs the extra [train]: make test-
 import torch
 
 from pipelines.bloodcells.classes import CLASSES, RED
-from pipelines.nuclei.model import ModelFolder
+from pipelines.model_folder import ModelFolder
 from pipelines.training.bloodcells.crops import batches, spoilt, turned
 from pipelines.training.bloodcells.cut import ANY_RED, crops
 from pipelines.training.bloodcells.evaluate import evaluate

@@ -11,7 +11,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.draw import disk
 
-from pipelines.nuclei.model import PRECISIONS, BrokenModel, Model, ModelFolder
+from pipelines.model_folder import BrokenModel, ModelFolder
+from pipelines.nuclei.model import PRECISIONS, Model, shipped
 from pipelines.nuclei.pipeline import Nuclei, stem
 from pipelines.plugin import BadInput, Pipeline, Result, Work
 
@@ -157,10 +158,10 @@ def test_outputs_are_named_after_the_image(name: str, expected: str) -> None:
 
 
 def test_a_changed_model_is_not_loaded(tmp_path: Path) -> None:
-    shipped = ModelFolder()
+    own = shipped()
     (tmp_path / "fp32").mkdir()
     for name in ("metadata.json", "fp32/model.xml", "fp32/model.bin"):
-        (tmp_path / name).write_bytes((shipped.path / name).read_bytes())
+        (tmp_path / name).write_bytes((own.path / name).read_bytes())
     assert Model(ModelFolder(tmp_path)).precision == "fp32"
 
     with (tmp_path / "fp32/model.bin").open("ab") as file:
@@ -173,4 +174,4 @@ def test_a_changed_model_is_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(BrokenModel, match="metadata"):
         Model(ModelFolder(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="int4"):
-        Model(shipped, "int4")
+        Model(own, "int4")

@@ -13,7 +13,7 @@ import tifffile
 from pipelines.backends.address import parsed
 from pipelines.backends.errors import BadOutput, Exchanged, Mismatch
 from pipelines.nuclei import proof
-from pipelines.nuclei.model import VERSION, Model, ModelFolder
+from pipelines.nuclei.model import VERSION, Model, shipped
 from pipelines.nuclei.pipeline import Nuclei, _model
 from pipelines.nuclei.serving import export
 from pipelines.plugin import Work
@@ -54,7 +54,7 @@ def test_a_servers_version_that_does_what_ours_does_is_recorded_with_our_digest(
     model.ready()
     model(PLANE)
     where = served.address("grpc")
-    assert model.used() == {"version": VERSION, "sha256": ModelFolder().sha256, "name": "nuclei", "place": where}
+    assert model.used() == {"version": VERSION, "sha256": shipped().sha256, "name": "nuclei", "place": where}
     model.close()
 
 
@@ -127,7 +127,7 @@ def test_a_model_for_one_size_is_proven_with_that_size(served: OvmsDouble, tmp_p
     model.ready()
     wide = np.zeros((64, 128), np.float32)
     model(wide)
-    assert model.used()["sha256"] == ModelFolder().sha256
+    assert model.used()["sha256"] == shipped().sha256
     with pytest.raises(Mismatch, match=r"input 'image' is float32 \[1, 1, 64, 64\]"):
         model(wide[:, :64])
     model.close()
@@ -147,7 +147,7 @@ def test_a_tiled_image_is_the_same_whether_tiles_go_alone_or_together_and_the_re
         result = json.loads(Nuclei().run(Work(tmp_path / "a.tif", out)).results)
         assert result["model"] == {
             "version": VERSION,
-            "sha256": ModelFolder().sha256,
+            "sha256": shipped().sha256,
             "name": "nuclei",
             "place": place.partition("?")[0],
         }

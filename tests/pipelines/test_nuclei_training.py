@@ -13,7 +13,8 @@ pytest.importorskip("nncf", reason="training needs the extra [train]: make test-
 
 import torch
 
-from pipelines.nuclei.model import Model, ModelFolder
+from pipelines.model_folder import ModelFolder
+from pipelines.nuclei.model import Model
 from pipelines.nuclei.networks import MAPS, NETWORKS, REDUCTION
 from pipelines.training.card import card
 from pipelines.training.crops import BOUNDARY, DISTANCE, HARD, INTERIOR, SIDE, batches, samples, targets

@@ -1,5 +1,7 @@
 """What is installed is found, and what is broken is told without breaking the rest."""
 
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -68,3 +70,11 @@ def test_a_topic_without_plug_in_is_refused_by_name() -> None:
 
 def test_every_instance_is_a_new_one() -> None:
     assert make(GOOD.value) is not make(GOOD.value)
+
+
+def test_what_is_not_asked_for_is_not_imported() -> None:
+    code = "import sys; from pipelines.registry import installed; assert [*installed('only-file')] == ['only-file']"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; assert 'pipelines.nuclei' not in sys.modules"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -155,10 +155,11 @@ class Instance:
 
     def wait_for(self, condition: Callable[[], bool], seconds: float, complaint: str) -> None:
         """Poll until a condition holds. Fails with the end of the log."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.02
         while not condition():
             dead = self._process is not None and self._process.poll() is not None
             if dead or time.monotonic() > deadline:
                 tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
                 raise AssertionError(f"{complaint}{' (the process has ended)' if dead else ''}; its log ends:\n{tail}")
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(pause * 1.25, 0.2)  # to ask is work for those who are asked

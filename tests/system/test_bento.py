@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from compose.cli import app
 from pipelines.backends.address import parsed
-from pipelines.nuclei.model import Model, ModelFolder
+from pipelines.nuclei.model import Model, shipped
 from tests.support.bento import BentoServer, environment
 from tests.support.instance import Instance
 from tests.support.mosquitto import Mosquitto
@@ -52,9 +52,9 @@ def test_a_bento_holds_the_code_and_the_model_as_it_was_described(packed: Path) 
     code = packed / "src" / "pipelines"
     assert (code / "nuclei" / "bento.py").is_file()
     assert not (code / "training").exists()
-    for name, digest in ModelFolder().metadata["files"].items():
+    for name, digest in shipped().metadata["files"].items():
         assert hashlib.sha256((code / "models" / "nuclei" / "1" / name).read_bytes()).hexdigest() == digest
-    assert ModelFolder().sha256 in (packed / "bento.yaml").read_text()
+    assert shipped().sha256 in (packed / "bento.yaml").read_text()
 
 
 @pytest.mark.serving
@@ -65,7 +65,7 @@ def test_a_served_bento_is_a_place_for_the_pipelines_model(served: BentoServer) 
     np.testing.assert_allclose(there(plane), here(plane), atol=1e-4)
     assert there.used() == {
         "version": "1",
-        "sha256": ModelFolder().sha256,
+        "sha256": shipped().sha256,
         "name": "nuclei",
         "place": served.address,
     }

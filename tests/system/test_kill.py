@@ -1,4 +1,4 @@
-"""A thousand images, and the process killed ten times at random moments: all come back, none twice."""
+"""Many images, and the process killed again and again at random moments: all come back, none twice."""
 
 import hashlib
 import os
@@ -13,7 +13,6 @@ import pytest
 
 from tests.support.instance import Instance
 
-FILES, KILLS = 1000, 10
 SEED = int(os.environ.get("CYTOBUS_TEST_SEED", "20261121"))
 
 
@@ -24,10 +23,10 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     made.close()
 
 
-def drop_all(instance: Instance, chance: random.Random) -> dict[str, str]:
-    """A thousand small files of different content; name -> digest."""
+def drop_all(instance: Instance, chance: random.Random, files: int) -> dict[str, str]:
+    """Small files of different content; name -> digest."""
     digests = {}
-    for number in range(FILES):
+    for number in range(files):
         content = chance.randbytes(chance.randint(1, 4096))
         name = f"field-{number:04d}.dat"
         instance.drop(name, content)
@@ -35,9 +34,9 @@ def drop_all(instance: Instance, chance: random.Random) -> dict[str, str]:
     return digests
 
 
-def done(instance: Instance) -> bool:
+def done(instance: Instance, files: int) -> bool:
     counts = instance.counts()
-    return sum(counts.values()) == FILES and counts.get("complete", 0) + counts.get("quarantined", 0) == FILES
+    return sum(counts.values()) == files and counts.get("complete", 0) + counts.get("quarantined", 0) == files
 
 
 def account_for(instance: Instance, digests: dict[str, str]) -> None:
@@ -57,7 +56,7 @@ def account_for(instance: Instance, digests: dict[str, str]) -> None:
     assert wrong == []
     with sqlite3.connect(instance.data / "edge.db") as journal:
         (detected,) = journal.execute("SELECT count(DISTINCT folder || '/' || name) FROM file").fetchone()
-    assert detected == len(returned) + len(quarantined) == FILES
+    assert detected == len(returned) + len(quarantined) == len(digests)
     with sqlite3.connect(instance.data / "gateway.db") as database:
         twice = database.execute(
             "SELECT job_id FROM history WHERE what = 'outputs-archived' GROUP BY job_id HAVING count(*) > 1"
@@ -70,23 +69,24 @@ def account_for(instance: Instance, digests: dict[str, str]) -> None:
 def test_a_thousand_images_come_back_once_each(instance: Instance) -> None:
     instance.start()
     instance.add_task("only-file")
-    digests = drop_all(instance, random.Random(SEED))
-    instance.wait_for(lambda: done(instance), 240, "not all images came back")
+    digests = drop_all(instance, random.Random(SEED), 1000)
+    instance.wait_for(lambda: done(instance, 1000), 240, "not all images came back")
     account_for(instance, digests)
     assert instance.stop() == 0
 
 
 @pytest.mark.system
-def test_ten_kills_at_random_moments_lose_and_double_nothing(instance: Instance) -> None:
+@pytest.mark.parametrize(("files", "kills"), [(250, 4), pytest.param(1000, 10, marks=pytest.mark.heavy)])
+def test_kills_at_random_moments_lose_and_double_nothing(instance: Instance, files: int, kills: int) -> None:
     chance = random.Random(SEED)
     instance.start()
     instance.add_task("only-file")
-    digests = drop_all(instance, chance)
-    for _ in range(KILLS):
+    digests = drop_all(instance, chance, files)
+    for _ in range(kills):
         # The pause is the fault's random moment, not a synchronisation.
         time.sleep(chance.uniform(0.0, 1.5))
         instance.kill()
         instance.start()
-    instance.wait_for(lambda: done(instance), 600, "not all images came back")
+    instance.wait_for(lambda: done(instance, files), 600, "not all images came back")
     account_for(instance, digests)
     assert instance.stop() == 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipelines.backends.tensors import ModelRef
 from pipelines.bloodcells.classes import APART, CLASSES, RED
 from pipelines.bloodcells.classifier import BloodCells
-from pipelines.nuclei.model import ModelFolder
+from pipelines.model_folder import ModelFolder
 from pipelines.training.bloodcells.cut import ANY_RED, centres, crops
 
 Report = Mapping[str, Any]

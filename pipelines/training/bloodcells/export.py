@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipelines.bloodcells.classes import CLASSES
 from pipelines.bloodcells.networks import SmallResNet
 from pipelines.bloodcells.normalise import SIDE, absorption
-from pipelines.nuclei.model import ModelFolder
+from pipelines.model_folder import ModelFolder
 from pipelines.training.bloodcells.cut import centres, crops, digest_of
 from pipelines.training.bloodcells.evaluate import Report, evaluate, rounded
 

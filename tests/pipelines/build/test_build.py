@@ -23,7 +23,7 @@ from pipelines.build.errors import BuildError, NoCompiler
 from pipelines.build.reported import Contest, Order, Plan, Wanted
 from pipelines.build.running import Outcome
 from pipelines.build.tensorrt_engine import Profile, compiler
-from pipelines.nuclei.model import ModelFolder
+from pipelines.nuclei.model import shipped
 from pipelines.nuclei.trial import tried
 from tests.support.drawn import drawn_set
 
@@ -156,7 +156,7 @@ def test_a_profile_must_grow() -> None:
 
 def test_torch_compile_is_given_up_when_it_takes_too_long() -> None:
     with pytest.raises(NoCompiler, match=r"within 0\.01 s"):
-        can_compile(ModelFolder().path / source.FILE, 64, 1, 0.01)
+        can_compile(shipped().path / source.FILE, 64, 1, 0.01)
 
 
 @pytest.mark.parametrize(

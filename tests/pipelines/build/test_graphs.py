@@ -22,13 +22,13 @@ from pipelines.build.openvino_int8 import convolutions as convolutions_of
 from pipelines.build.openvino_int8 import quantised as quantised_by_nncf
 from pipelines.build.sensitivity import errors
 from pipelines.build.variants import onnxruntime_cpu
-from pipelines.nuclei.model import ModelFolder
+from pipelines.nuclei.model import shipped
 from pipelines.samples import render_field
 
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    return Probabilities(source.load(ModelFolder().path / source.FILE)).eval()
+    return Probabilities(source.load(shipped().path / source.FILE)).eval()
 
 
 @pytest.fixture(scope="module")

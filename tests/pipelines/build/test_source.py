@@ -15,10 +15,10 @@ from pipelines.build import source
 from pipelines.build.errors import BadSource
 from pipelines.build.onnx_export import Probabilities, exported
 from pipelines.build.openvino_int8 import converted
-from pipelines.nuclei.model import Model, ModelFolder
+from pipelines.nuclei.model import Model, shipped
 from pipelines.nuclei.networks import NETWORKS
 
-SHIPPED = ModelFolder().path / source.FILE
+SHIPPED = shipped().path / source.FILE
 
 
 def test_the_shipped_source_is_the_network_of_the_shipped_model() -> None:
@@ -49,14 +49,14 @@ def test_weights_come_back_out_of_a_converted_network(name: str) -> None:
 
 
 def test_a_model_of_another_network_gives_no_weights() -> None:
-    graph = ov.Core().read_model(ModelFolder().path / "fp32" / "model.xml")
+    graph = ov.Core().read_model(shipped().path / "fp32" / "model.xml")
 
     with pytest.raises(BadSource, match="made of another"):
         source.recovered(graph, "m2unet")
 
 
 def test_a_quantised_model_gives_no_weights() -> None:
-    graph = ov.Core().read_model(ModelFolder().path / "int8" / "model.xml")
+    graph = ov.Core().read_model(shipped().path / "int8" / "model.xml")
 
     with pytest.raises(BadSource, match="take that in FP32"):
         source.recovered(graph, "dense-unet")

@@ -18,7 +18,7 @@ import onnx
 from pipelines.build import source
 from pipelines.build.onnx_export import Half, Probabilities, convolutions, exported
 from pipelines.build.onnx_int8 import ONNXRUNTIME, TENSORRT, Form, quantised
-from pipelines.nuclei.model import ModelFolder
+from pipelines.nuclei.model import shipped
 from tests.support.environments import made
 
 pytestmark = pytest.mark.serving
@@ -30,7 +30,7 @@ Compile = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def network() -> Probabilities:
-    return Probabilities(source.load(ModelFolder().path / source.FILE))
+    return Probabilities(source.load(shipped().path / source.FILE))
 
 
 @pytest.fixture

@@ -1,0 +1,219 @@
+"""The settings of each part: the tables of the TOML file."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from compose.oidc import OidcSettings
+from contracts.states import MAX_FAILURES
+from pipelines.backends.address import parsed
+
+
+class Part(BaseModel):
+    """A table of the TOML file: frozen, and a misspelt name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AttributeSetting(Part):
+    """One rule that reads an attribute from file names: the contract's ``AttributeParser`` entry."""
+
+    name: str
+    id: str
+    data_type: Literal["bool", "int", "string"]
+
+
+class EdgeSettings(Part):
+    """The instrument's side."""
+
+    hostname: str = "oem"
+    """Its name in jobs; each instrument PC needs one of its own."""
+    folders: tuple[Path, ...] = ()
+    """Watched folders; empty: ``edge/input`` in the data folder."""
+    output: Path | None = None
+    """Where results come back; empty: ``edge/output`` in the data folder."""
+    gateway: str = "http://127.0.0.1"
+    """Where the gateway is, scheme and host; the contract's ports are added. ``{service}`` stands for the
+    service's name, where each has a host of its own."""
+    lab_name: str = "ScienceLab"
+    lab_equipment: str = "Microscope"
+    operator: str = "Scientist 1"
+    poll: bool = False
+    """Watch by looking again and again: for network shares, which send no events."""
+    poll_seconds: float = Field(default=5.0, gt=0)
+    rescan_seconds: float = Field(default=30.0, gt=0)
+    min_free_mb: int = Field(default=256, ge=0)
+    """So much (10**6 bytes) stays free on the disk for results: below it none is fetched; 0: never mind."""
+    settle_seconds: float = Field(default=2.0, ge=0)
+    extensions: tuple[str, ...] = ()
+    exclude: str = ""
+    watch_subfolders: bool = True
+    attributes: tuple[AttributeSetting, ...] = ()
+    patterns: dict[str, str] = {}
+    """Regular expressions with named groups, by a name of your own."""
+    vendor_names: bool = True
+    """Read plate, well, field and channel from the names that plate readers' software makes."""
+
+
+class RetentionSettings(Part):
+    """How long files of ended jobs are kept at the gateway, and the audit; the jobs themselves stay."""
+
+    days: float = Field(default=0, ge=0)
+    """So long after its registration a processed image is kept with its results and previews; 0: for ever."""
+    max_gb: float = Field(default=0, ge=0)
+    """So much (10**9 bytes) archive and rejects may hold: the oldest go; 0: no bound."""
+    failed_days: float = Field(default=0, ge=0)
+    """So long files of failed and unmatched jobs are kept; 0: for ever. Those of quarantined ones always are."""
+    audit_days: float = Field(default=730, ge=0)
+    """So long the audit tells what people changed (``cytobus audit``); 0: for ever."""
+
+
+class CellSettings(Part):
+    """Vectors of cells, and how those that are alike are found."""
+
+    folder: Path | None = None
+    """Where vectors lie; empty: ``vectors`` among the gateway's files."""
+    kind: Literal["auto", "flat", "ivf-sq8", "ivf-pq", "hnsw"] = "auto"
+    """The form of large parts of the index; auto: as exact as ``memory_mb`` allows."""
+    memory_mb: float = Field(default=4096, gt=0)
+    """So much (10**6 bytes) the vectors of a model may take in memory; more of them are kept coarser there."""
+    recall: float = Field(default=0.97, gt=0, le=1)
+    """The part of the ten nearest that a search is to find."""
+    threads: int = Field(default=1, ge=1)
+    """That work on one search."""
+    shards: tuple[str, ...] = ()
+    """Cell indexes of other processes that keep the vectors, each a part, such as ``http://cells-1.lab:59790``; empty:
+    they are kept here. Their order is part of where vectors are."""
+    drift_cells: int = Field(default=200, ge=0)
+    """After so many new cells it is looked whether the newest still fall on the map; 0: never."""
+    refit: bool = True
+    """Then the map is fitted anew where they do not (by the extra ``train``), and all cells are moved; not while a gate
+    is drawn on it. False: it is only said."""
+    most_on_map: int = Field(default=1_000_000, ge=1000)
+    """So many of the newest cells are on the map, and in memory (about 0.2 kB each); older ones are still found."""
+
+
+class GatewaySettings(Part):
+    """The compute side."""
+
+    hostname: str = "gateway"
+    files: Path | None = None
+    """Folder with input, output, archive, reject; empty: ``gateway`` in the data folder."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in the data folder."""
+    callback: str = "http://127.0.0.1"
+    """Scheme and host under which pipelines reach this gateway; ``{service}`` stands for the service's name."""
+    inside: str = "http://127.0.0.1"
+    """Where the gateway's services find each other when they run in processes of their own; as ``callback``."""
+    database_seconds: float = Field(default=60.0, ge=0)
+    """How long a database that is away is waited for at the start."""
+    launch_style: Literal["auto", "aicsd", "edgex"] = "auto"
+    """The form of orders to pipelines on the bus; auto: AiCSD's on Redis, EdgeX v3's on MQTT."""
+    edgex_raw_payload: bool = False
+    """EdgeX v4's raw JSON payload instead of base64, which older services do not understand."""
+    answer_seconds: float = Field(default=900.0, gt=0)
+    """How long a pipeline that only speaks the contract may be silent before it is told again."""
+    min_free_mb: int = Field(default=1024, ge=0)
+    """So much (10**6 bytes) stays free on the disks of files and database: below it no image is taken and no pipeline
+    started; 0: never mind."""
+    max_waiting: int = Field(default=100_000, ge=0)
+    """Jobs that may wait at the gateway for their pipelines; more wait at their instruments. 0: any number."""
+    max_file_mb: float = Field(default=0, ge=0)
+    """The largest image that is taken (10**6 bytes); 0: any."""
+    max_model_mb: float = Field(default=512, gt=0)
+    """The largest package of a model that is taken (10**6 bytes)."""
+    requests_per_second: float = Field(default=0, ge=0)
+    """For each client; who asks more often is told when to come back. 0: no limit."""
+    upload_mb_per_second: float = Field(default=0, ge=0)
+    """For each client, on average (10**6 bytes); 0: no limit."""
+    retention: RetentionSettings = RetentionSettings()
+    cells: CellSettings = CellSettings()
+
+
+class PipelineLimits(Part):
+    """Limits of one pipeline; those that are not given are the general ones."""
+
+    timeout_seconds: float | None = Field(default=None, gt=0)
+    memory_mb: int | None = Field(default=None, ge=1)
+    attempts: int | None = Field(default=None, ge=1, le=100)
+    """So many failed runs of a job, and it goes to quarantine."""
+
+
+class PipelineSettings(Part):
+    """The pipelines' side."""
+
+    workers: int = Field(default=0, ge=0)
+    """Processes that run pipelines at once; 0: one for each processor."""
+    topics: tuple[str, ...] = ()
+    """Run only these pipelines; empty: all that are installed."""
+    worker_name: str = ""
+    """Names this runner and no other; empty: the host's name."""
+    gateway: str = "http://127.0.0.1"
+    """Where the gateway is; as for the edge."""
+    timeout_seconds: float = Field(default=600.0, gt=0)
+    memory_mb: int = Field(default=0, ge=0)
+    """Address space of a worker process at most; 0: no limit."""
+    lease_seconds: float = Field(default=60.0, gt=0)
+    attempts: int = Field(default=MAX_FAILURES, ge=1, le=100)
+    """So many failed runs of a job, and it goes to quarantine."""
+    limits: dict[str, PipelineLimits] = {}
+    """Of single pipelines, by topic."""
+    backends: dict[str, str] = {}
+    """Where the models of single pipelines run, by topic, such as ``kserve+grpc://triton:8001``; others here."""
+
+    @field_validator("backends")
+    @classmethod
+    def _understood(cls, backends: dict[str, str]) -> dict[str, str]:
+        for place in backends.values():
+            parsed(place)
+        return backends
+
+
+class StreamSettings(Part):
+    """The stream of frames: ``cytobus serve stream``, or ``on`` in the same process as the others."""
+
+    on: bool = False
+    """``cytobus up`` and ``cytobus gateway`` serve it too. A process of its own answers sooner."""
+    model: str = "bloodcells"
+    """Or ``cells``, or ``package.module:Class`` of a model of your own (``pipelines.stream.port``). Where it runs is
+    said by ``pipelines.backends.<name>``."""
+    connections: int = Field(default=16, ge=1)
+    window: int = Field(default=256, ge=1, le=65536)
+    """Frames without an answer on each connection; an instrument that has so many waits."""
+    memory_mb: float = Field(default=256, gt=0)
+    """Pixels (10**6 bytes) that may wait, of all connections together."""
+    batch: int = Field(default=32, ge=1, le=32)
+    deadline_ms: float = Field(default=4.0, ge=0, le=1000)
+    """So long the first frame of a batch waits for others."""
+    idle_seconds: float = Field(default=600.0, gt=0)
+    bus_topic: str = ""
+    """EdgeX events there hold frames too, as Binary readings: ``edgex/events/device/+/+/+/Frame``; empty: none."""
+    gates_seconds: float = Field(default=5.0, ge=0, le=3600)
+    """So often the gates of the map of cells are read again, beside whenever a change is announced; 0: never."""
+
+
+class SecuritySettings(Part):
+    """Who may come in, and how. Off this computer nothing answers to anybody who is not known."""
+
+    required: Literal["auto", "always"] = "auto"
+    """auto: wherever other computers can reach the services."""
+    secret: str = ""
+    """Shared by all services of one gateway, and by nobody else; empty: a file in the data folder, made at the first
+    start."""
+    secret_file: Path | None = None
+    """Holds the secret, instead."""
+    tls: Literal["auto", "proxy"] = "auto"
+    """auto: with certificates of our own making unless others are named; proxy: something in front of us does it."""
+    folder: Path | None = None
+    """Of certificates of our own making; empty: ``tls`` in the data folder."""
+    certificate: Path | None = None
+    """PEM file of the services' certificate, with those between it and the root."""
+    key: Path | None = None
+    names: tuple[str, ...] = ()
+    """Under which others reach this host, for a certificate of our own making; the host's own are in it anyway."""
+    authority: Path | None = None
+    """PEM file of the root by which the gateway's certificate is checked; empty: as enrolled, else the system's."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages may use the services from a browser, such as ``https://ui.lab``."""
+    oidc: OidcSettings = OidcSettings()
