@@ -11,7 +11,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from compose.addresses import is_loopback
 from compose.machine import fitting_workers
-from compose.parts import CellSettings as CellSettings
 from compose.parts import EdgeSettings as EdgeSettings
 from compose.parts import GatewaySettings as GatewaySettings
 from compose.parts import PipelineSettings as PipelineSettings
