@@ -20,6 +20,8 @@ def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus, model
     """The runner of all installed pipelines, which are loaded in each worker process beforehand."""
     wanted = settings.pipelines.topics
     plugins = {topic: plugin for topic, plugin in installed().items() if not wanted or topic in wanted}
+    for topic in set(wanted) - plugins.keys():
+        log.warning("setting pipelines.topics: %s is not installed here; there are %s", topic, sorted(installed()))
     general, own = limits_of(settings.pipelines)
     for topic in own.keys() - plugins.keys():
         log.warning("setting pipelines.limits.%s: no such pipeline runs here; there are %s", topic, sorted(plugins))
