@@ -97,6 +97,11 @@ class CellSettings(Part):
     shards: tuple[str, ...] = ()
     """Cell indexes of other processes that keep the vectors, each a part, such as ``http://cells-1.lab:59790``; empty:
     they are kept here. Their order is part of where vectors are."""
+    drift_cells: int = Field(default=200, ge=0)
+    """After so many new cells it is looked whether the newest still fall on the map; 0: never."""
+    refit: bool = True
+    """Then the map is fitted anew where they do not (by the extra ``train``), and all cells are moved; not while a gate
+    is drawn on it. False: it is only said."""
     most_on_map: int = Field(default=1_000_000, ge=1000)
     """So many of the newest cells are on the map, and in memory (about 0.2 kB each); older ones are still found."""
 
