@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from contracts.disk import keep_folder
 from contracts.errors import BadRequest, Conflict, Unavailable
 from gateway.cells.rules import Floats
@@ -77,12 +79,14 @@ class Encoders:
         return target
 
     async def embed(self, content: bytes, model: str) -> Embedded:
-        """The vector of an image of one cell, as the pipeline makes it of whole images."""
+        """The vector of an image of one cell, as the pipeline makes it of such. A picture as the map shows it, grey
+        and of 64 x 64 pixels, is what an encoder sees, and taken as it is."""
         return await asyncio.to_thread(self._embed, content, model)
 
     def _embed(self, content: bytes, model: str) -> Embedded:
         with explained("to search by an image"), TemporaryDirectory() as place:
             from pipelines.backends.openvino import THREADS
+            from pipelines.embedding.crops import SIDE
             from pipelines.embedding.pipeline import found
             from pipelines.images import read_image
             from pipelines.plugin import BadInput
@@ -91,7 +95,9 @@ class Encoders:
             image = Path(place) / "image"
             image.write_bytes(content)
             try:
-                crops = found(read_image(image).pixels, "whole", 0, "the image").crops
+                pixels = read_image(image).pixels
+                plain = pixels.shape == (SIDE, SIDE) and pixels.dtype == np.uint8
+                crops = pixels[None] if plain else found(pixels, "whole", 0, "the image").crops
             except BadInput as error:
                 raise BadRequest(str(error)) from None
             with self._lock:

@@ -21,10 +21,13 @@ def main() -> None:
     from pipelines.nuclei.model import ModelFolder
 
     try:
-        from pipelines.training.cells.refit import refit_with
-
         chosen = np.load(vectors, allow_pickle=False).astype(np.float32)
-        refit_with(np.random.default_rng(7).permutation(chosen), ModelFolder(model), out)
+        folder = ModelFolder(model)
+        if not folder.metadata.get("map"):
+            raise ValueError(f"{model} has no map that could be fitted anew")
+        from pipelines.training.cells.refit import refit_with  # what it imports takes long
+
+        refit_with(np.random.default_rng(7).permutation(chosen), folder, out)
     except (ImportError, ValueError, OSError, BackendError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

@@ -1,9 +1,11 @@
 """Encoders and maps as the cell index is given them: images, ways between models, drift, and maps fitted anew."""
 
 import asyncio
+import hashlib
 import io
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from pipelines.embedding.translation import arrays, of_arrays, unit
 from pipelines.nuclei.model import ModelFolder
 from tests.pipelines.embedding.cells import variant
 
+FITS = pytest.mark.skipif(not all(map(find_spec, ("torch", "umap"))), reason="fitting maps needs the extra [train]")
 VERSION = str(shipped().metadata["version"])
 
 
@@ -93,13 +96,11 @@ def test_a_way_between_models_is_that_which_was_learnt_or_it_is_said_how_to_lear
 
 
 def learnt(folder: Path, way, source: str, target: str, sha256: str) -> None:
-    from hashlib import sha256 as digest
-
     folder.mkdir(parents=True, exist_ok=True)
     for number, array in enumerate(arrays(way)):
         np.save(folder / f"{number}.npy", array)
     ends = {"from": {"version": source, "sha256": "1" * 64}, "to": {"version": target, "sha256": sha256}}
-    files = {path.name: digest(path.read_bytes()).hexdigest() for path in folder.glob("*.npy")}
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.npy")}
     said = {"kind": way.kind, **ends, "figures": {"kept": 0.95, "kept_as_query": 0.93}, "files": files}
     (folder / "metadata.json").write_text(json.dumps(said))
 
@@ -114,19 +115,22 @@ def test_drift_is_seen_on_vectors_and_unknown_models_have_none(charts: CellChart
     assert (charts.version(VERSION), charts.placed(VERSION, known(3))) == (0, None)
 
 
+@FITS
 async def test_a_map_that_cannot_be_fitted_leaves_the_old_one_and_says_why(charts: CellCharts, tmp_path: Path):
-    for needed in ("torch", "umap"):
-        pytest.importorskip(needed, reason="fitting maps needs the extra [train]")
-    with pytest.raises(Conflict, match="could not be fitted anew: ValueError: 20 cells; a map needs 100"):
-        await charts.refit(VERSION, known(20))
-    assert charts.version(VERSION) == 0
-    assert [path for path in (tmp_path / "maps").rglob("*") if path.is_file()] == []
+    old = tmp_path / "maps" / hashlib.sha256(VERSION.encode()).hexdigest()[:16] / "1"
+    old.mkdir(parents=True)
+    (old / "metadata.json").write_text('{"version": "1"}')
+    with pytest.raises(Conflict, match=r"could not be fitted anew: ValueError: .* has no map"):
+        await charts.refit(VERSION, known(200))
+    assert charts.version(VERSION) == 1
+    assert [path.name for path in (tmp_path / "maps").rglob("*") if path.is_file()] == ["metadata.json"]
+    with pytest.raises(Conflict, match="the model theirs is not here"):
+        await charts.refit("theirs", known(200))
 
 
+@FITS
 @pytest.mark.heavy
 async def test_a_new_map_is_published_whole_knows_the_new_cells_and_lies_over_the_old(charts: CellCharts):
-    for needed in ("torch", "umap"):
-        pytest.importorskip(needed, reason="fitting maps needs the extra [train]")
     for version in (1, 2):
         await charts.refit(VERSION, np.concatenate([known(200), strange(400)]))
         assert charts.version(VERSION) == version
@@ -138,10 +142,9 @@ async def test_a_new_map_is_published_whole_knows_the_new_cells_and_lies_over_th
     assert np.median(np.linalg.norm(placed.places - old, axis=1)) < 0.5 * old.std()
 
 
+@FITS
 @pytest.mark.heavy
 async def test_a_refit_that_is_stopped_ends_its_process_and_publishes_nothing(charts: CellCharts, tmp_path: Path):
-    for needed in ("torch", "umap"):
-        pytest.importorskip(needed, reason="fitting maps needs the extra [train]")
     running = asyncio.create_task(charts.refit(VERSION, strange(3000)))
     await asyncio.sleep(0.5)
     running.cancel()

@@ -1,7 +1,9 @@
 """A real image becomes cells on the map: watched folder, job, pipeline, index, map, likeness, pictures."""
 
+import contextlib
 import io
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +40,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     made.close()
 
 
-def test_an_image_becomes_cells_that_are_on_the_map_found_by_likeness_and_shown(instance: Instance) -> None:
+def test_an_image_becomes_cells_on_the_map_that_are_found_shown_and_not_lost_by_a_kill(instance: Instance) -> None:
     instance.start()
     instance.add_task("cells")
     instance.drop("plate.png", picture())
@@ -59,4 +61,23 @@ def test_an_image_becomes_cells_that_are_on_the_map_found_by_likeness_and_shown(
     assert found[0]["Score"] > 0.3
     sheet = instance.ask("GET", "cell-index", f"/api/v1/map/crops?ids={first}")
     assert (sheet.status_code, sheet.headers["X-Missing"]) == (200, "0")
-    assert np.asarray(Image.open(io.BytesIO(sheet.content)))[:64, :64].std() > 5
+    crop = np.asarray(Image.open(io.BytesIO(sheet.content)))[:64, :64]
+    assert crop.std() > 5
+    content = io.BytesIO()
+    Image.fromarray(crop).save(content, "PNG")
+    alike = instance.ask("POST", "cell-index", "/api/v1/cells/similar?k=3", content=content.getvalue())
+    assert (alike.status_code, alike.json()["Model"], len(alike.json()["Cells"])) == (200, "1", 3), alike.text
+    assert alike.json()["Cells"][0]["Score"] == pytest.approx(1, abs=0.01), "the very cell"
+    assert alike.json()["Cells"][0]["Id"] == first
+
+    # As if it had been killed after the vectors were kept, and before the map knew of them.
+    instance.kill()
+    with contextlib.closing(sqlite3.connect(instance.data / "gateway.db")) as database, database:
+        assert database.execute("DELETE FROM cell_source").rowcount == 1
+    instance.start()
+    instance.wait_for(lambda: on_map(instance) == count, 60, "its cells did not come back onto the map")
+    models = instance.ask("GET", "cell-index", "/api/v1/cells").json()["Models"]
+    assert [(one["Count"], one["Troubles"]) for one in models] == [(count, [])]
+    found = instance.ask("GET", "cell-index", f"/api/v1/cells/similar?cell={first}&k=1000").json()["Cells"]
+    assert len({one["Id"] for one in found}) == count - 1
+    assert found[0]["Job"] == job["Id"]
