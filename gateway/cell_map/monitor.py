@@ -86,10 +86,9 @@ class Monitor:
 
     def collect(self) -> Iterator[Metric]:
         """For Prometheus."""
-        far = GaugeMetricFamily("cytobus_cells_off_map", "Of the newest cells, the share off the map", labels=["model"])
-        for model, one in self.drifts.items():
-            far.add_metric([model], one.far / max(1, one.seen))
-        yield far
+        shares = [one.far / max(1, one.seen) for one in self.drifts.values()]
+        words = "Of the newest cells of a model, the share that lies off its map; of the model with most"
+        yield GaugeMetricFamily("cytobus_cells_off_map", words, value=max(shares, default=0.0))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

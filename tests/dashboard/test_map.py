@@ -163,7 +163,7 @@ def test_a_gate_drawn_on_the_map_judges_cells_that_come_and_they_appear_by_thems
     line = page.locator("#gates li", has_text="large ones")
     expect(line).to_contain_text("Accepted 0, rejected 0")
     shown = int(page.locator("#map").get_attribute("data-count"))
-    bring(instance, "third", rows_of(30, 7, "third"))
+    bring(instance, "third", rows_of(30, 7, "third", dimension=128))
     expect(page.locator("#map")).to_have_attribute("data-count", str(shown + 30))
     page.reload()
     expect(line).to_contain_text("Accepted 10, rejected 20")
