@@ -16,6 +16,7 @@ from gateway.cell_map.charts import Charts, Drift
 from gateway.cell_map.places import Move, Places
 from gateway.cell_map.points import Points
 from gateway.cell_map.rules import Floats
+from gateway.cell_map.said import OffMap
 from gateway.cell_map.store import MapStore
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,13 @@ class Monitor:
         ]
         return "; ".join(filter(None, [self._broken, *found]))
 
+    def told(self) -> list[OffMap]:
+        """For the page."""
+        return [
+            OffMap(Model=model, Far=one.far, Seen=one.seen, Drifted=one.drifted, Why=self.why.get(model, ""))
+            for model, one in sorted(self.drifts.items())
+        ]
+
     def collect(self) -> Iterator[Metric]:
         """For Prometheus."""
         shares = [one.far / max(1, one.seen) for one in self.drifts.values()]
@@ -111,9 +119,9 @@ class Monitor:
                     self._looked = self._points.came
                     await self.look()
                 self._broken = ""
-            except AppError as error:  # of the database, or of a map that is damaged; the next look may do
+            except Exception as error:  # of the database, or of a map that is damaged; the next look may do
                 if str(error) != self._broken:
-                    log.warning("the map is not looked after: %s", error)
+                    log.warning("the map is not looked after: %s", error, exc_info=not isinstance(error, AppError))
                 self._broken = str(error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tick):
@@ -187,7 +195,7 @@ class Monitor:
         self._settled = True
         try:
             await self._move_all()
-        except AppError:
+        except Exception:
             self._settled = False
             raise
 

@@ -1,6 +1,7 @@
 """Places of stored cells, in SQL: which lie as an older map had them, and how they are moved."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from gateway import tables as db
 from gateway.cell_map.charts import Charted
-from gateway.cell_map.rules import features_of, kept_of, to_text
+from gateway.cell_map.rules import Floats, features_of, kept_of, to_text
 from gateway.reader import Reader
 from gateway.writer import Writer
 
@@ -57,6 +58,16 @@ class Places:
                 _moved(tx, one)
 
         await self._writer.run(work)
+
+
+def joined(moves: Sequence[Move]) -> tuple[Any, Floats, Floats]:
+    """Ids (n), places (n, 2) and novelty (n) of all of them."""
+    charted = [one.charted for one in moves]
+    return (
+        np.concatenate([one.ids for one in moves]),
+        np.concatenate([one.places for one in charted]),
+        np.concatenate([one.novelty for one in charted]),
+    )
 
 
 def _moved(tx: sa.Connection, move: Move) -> None:

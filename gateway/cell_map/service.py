@@ -26,10 +26,10 @@ from gateway.cell_map.crops import Sheets
 from gateway.cell_map.export import as_csv, as_parquet
 from gateway.cell_map.ingest import Ingest
 from gateway.cell_map.monitor import Monitor
-from gateway.cell_map.places import Move
+from gateway.cell_map.places import Move, joined
 from gateway.cell_map.points import Points, Wanted
 from gateway.cell_map.rules import histogram, packed, spread
-from gateway.cell_map.said import INT64, About, AskedSelection, Bars, Export, Group, NewGate, NewGroup, OffMap, Selected
+from gateway.cell_map.said import INT64, About, AskedSelection, Bars, Export, Group, NewGate, NewGroup, Selected
 from gateway.cell_map.store import MapStore
 from gateway.files import GatewayFiles
 
@@ -99,14 +99,7 @@ class MapRoutes:
         """Cells lie elsewhere now. Not while rows are read that may say otherwise."""
         async with self._turn:
             if moves:
-                await asyncio.to_thread(self._move, moves)
-
-    def _move(self, moves: Sequence[Move]) -> None:
-        ids = np.concatenate([one.ids for one in moves])
-        places, novelty = (
-            np.concatenate([getattr(one.charted, name) for one in moves]) for name in ("places", "novelty")
-        )
-        self._points.move(ids, places, novelty)
+                await asyncio.to_thread(self._points.move, *joined(moves))
 
     async def _follow(self) -> None:
         while not self._stopping:
@@ -164,17 +157,9 @@ class MapRoutes:
         names = {name.title() + ("es" if name == "class" else "s"): list(one.all) for name, one in points.names.items()}
         told = {"Count": len(points), "Last": self._seen, "Features": points.features(), "Loading": self._loading}
         troubles = await self._store.troubles()
-        told |= {"Troubles": troubles, "Drift": self._drift(), "Maps": self._monitor.maps if self._monitor else {}}
+        watched = (self._monitor.told(), self._monitor.maps) if self._monitor else ([], {})
+        told |= {"Troubles": troubles, "Drift": watched[0], "Maps": watched[1]}
         return web.json(About.model_validate({**names, **told}), headers=web.NOT_CACHED)
-
-    def _drift(self) -> list[OffMap]:
-        if self._monitor is None:
-            return []
-        why = self._monitor.why
-        return [
-            OffMap(Model=model, Far=one.far, Seen=one.seen, Drifted=one.drifted, Why=why.get(model, ""))
-            for model, one in sorted(self._monitor.drifts.items())
-        ]
 
     async def on_points(self, request: Request) -> Response:
         """At once if there are any, else as soon as some come, within the time that is waited for."""
