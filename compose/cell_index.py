@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import httpx
 
 from compose.access import Access
+from compose.charts import CellCharts
+from compose.encoders import Encoders
 from contracts.bearer import Bearer
 from contracts.client import TIMEOUT
 from contracts.ports import Bus, Clock, Jobs
 from contracts.room import Room
-from gateway.cell_map.ingest import Ingest
+from gateway.cell_map.ingest import PIPELINE, Ingest
+from gateway.cell_map.monitor import Monitor
+from gateway.cell_map.places import Places
 from gateway.cell_map.points import Points
 from gateway.cell_map.service import MapRoutes
 from gateway.cell_map.store import MapStore
@@ -46,16 +50,23 @@ def cell_index(
     clients = stack.enter_context(ExitStack())
     shards = [clients.enter_context(_client(access, where)) for where in mine.shards]
     store = MapStore(writer, reader, clock)
-    ingest = Ingest(around.jobs, around.files, store)
-    shown = MapRoutes(store, Points(mine.most_on_map), around.files, ingest, around.bus)
+    encoders = Encoders(settings.gateway_files() / "models" / PIPELINE, folder, settings.inference_threads)
+    charts, points = CellCharts(folder / "maps", encoders), Points(mine.most_on_map)
+    ingest = Ingest(around.jobs, around.files, store, charts)
+    monitor = Monitor(charts, points, store, Places(writer, reader), every=mine.drift_cells, refit=mine.refit)
+    shown = MapRoutes(store, points, around.files, ingest, around.bus, monitor)
+    spaces = Spaces(folder / ("spread" if shards else "own"), plan, shards)
     index = CellIndex(
         CellStore(writer, reader, clock),
-        Spaces(folder / ("spread" if shards else "own"), plan, shards),
+        spaces,
         Spaces(folder / "kept", plan, name="vectors kept for others"),
+        embed=encoders.embed,
+        mapped=encoders.mapped,
         room=Room({"vectors": folder}, settings.gateway.min_free_mb),
         beside=shown,
     )
-    ingest.into(index.keep, shown.added)
+    ingest.into(index.keep, shown.added, monitor.unsettle)
+    monitor.over(lambda model, ids: spaces.get(model).get(ids), shown.moved)
     return index
 
 

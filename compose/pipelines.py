@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 def runner(settings: Settings, jobs: Jobs, registrar: Registrar, bus: Bus, models: ModelSource | None = None) -> Runner:
     """The runner of all installed pipelines, which are loaded in each worker process beforehand."""
-    plugins = installed(*settings.pipelines.topics)
+    wanted = settings.pipelines.topics
+    plugins = installed(*wanted)
+    for topic in set(wanted) - plugins.keys():
+        log.warning("setting pipelines.topics: %s is not installed here; there are %s", topic, sorted(installed()))
     general, own = limits_of(settings.pipelines)
     for topic in own.keys() - plugins.keys():
         log.warning("setting pipelines.limits.%s: no such pipeline runs here; there are %s", topic, sorted(plugins))

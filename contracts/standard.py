@@ -93,8 +93,16 @@ def _state_routes(service: Service, extra: Sequence[Collector]) -> list[Route]:
     def troubles() -> dict[str, str]:
         return {desk.name: desk.trouble for desk in getattr(service, "desks", ()) if desk.trouble}
 
+    def warnings() -> dict[str, str]:
+        """What people should know and see to, though all work is done."""
+        return {desk.name: desk.warning for desk in getattr(service, "desks", ()) if getattr(desk, "warning", "")}
+
     async def health(request: Request) -> Response:
-        found = troubles() | {one.name: one.trouble for one in extra if isinstance(one, BusFigures) and one.trouble}
+        found = (
+            troubles()
+            | warnings()
+            | {one.name: one.trouble for one in extra if isinstance(one, BusFigures) and one.trouble}
+        )
         told = {} if _is_stranger(request) else found
         return web.json({"service": service.name, "state": "degraded" if found else "ok", "troubles": told})
 

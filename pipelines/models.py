@@ -164,7 +164,7 @@ class Models:
             part = self._cache / f".{uuid.uuid4().hex}"
             try:
                 await self._source.fetch(one.sha256, part.with_suffix(".zip"))
-                await asyncio.to_thread(_unpack, part, one.sha256, self._cache / one.sha256)
+                await asyncio.to_thread(unpack, part, one.sha256, self._cache / one.sha256)
             finally:
                 await asyncio.to_thread(_remove, part)
         self._sound.add(one.sha256)
@@ -219,7 +219,7 @@ def _is_sound(folder: Path, sha256: str) -> bool:
     return True
 
 
-def _unpack(part: Path, sha256: str, target: Path) -> None:
+def unpack(part: Path, sha256: str, target: Path) -> None:
     """From ``part.zip`` to the target folder, whole or not at all. Raises ``BadRequest`` for another model, or none."""
     with opened(part.with_suffix(".zip")) as archive:
         package = Package(archive, MOST_BYTES)

@@ -1,20 +1,24 @@
 """Brings the cells of finished jobs into the index and onto the map."""
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from contracts.desk import Desk
-from contracts.errors import BadRequest, Gone, Unavailable
+from contracts.errors import AppError, BadRequest, Gone, Unavailable
 from contracts.gates import Action, Rule, decide
 from contracts.models import Files, Job, OutputFile, State
 from contracts.ports import Delivery, JobQuery, Jobs
+from gateway.cell_map.charts import Charts, NoCharts
+from gateway.cell_map.places import NOVELTY
 from gateway.cell_map.points import Source
 from gateway.cell_map.rules import KEPT
 from gateway.cell_map.store import Decided, MapStore
@@ -23,6 +27,7 @@ from gateway.cells.rules import normalised
 from gateway.cells.said import MODEL, MOST_CELLS, NewCell, NewCells
 from gateway.files import GatewayFiles, archived_path, output_path
 
+log = logging.getLogger(__name__)
 PIPELINE = "cells"
 PAGE = 200
 """Jobs that one look asks for."""
@@ -47,19 +52,23 @@ class Ingest:
     look, and at the start through all. A table that is damaged is noted with its reason, and no other waits for it.
     """
 
-    def __init__(self, jobs: Jobs, files: GatewayFiles, store: MapStore) -> None:
+    def __init__(self, jobs: Jobs, files: GatewayFiles, store: MapStore, charts: Charts | None = None) -> None:
+        """``charts``: maps that are newer than those by which tables tell places."""
         self._jobs, self._files, self._store = jobs, files, store
+        self._charts = charts or NoCharts()
         self._keep: Keep = _nowhere
         self._added: Callable[[], None] = _nobody
+        self._stale: Callable[[], None] = _nobody
         self.desk = Desk("cells", self._look, self._handle, lambda job: job.id, slots=2)
         self._done: dict[str, str] | None = None
         self._waiting: dict[str, Job] = {}
         self._since, self._newest = 0, 0
         self._after: int | None = None
 
-    def into(self, keep: Keep, added: Callable[[], None]) -> None:
-        """Where cells go; ``added`` is called when there is something new in the database."""
-        self._keep, self._added = keep, added
+    def into(self, keep: Keep, added: Callable[[], None], stale: Callable[[], None] = _nobody) -> None:
+        """Where cells go; ``added`` is called when there is something new in the database, ``stale`` when it lies by an
+        older map."""
+        self._keep, self._added, self._stale = keep, added, stale
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Works while the context is open."""
@@ -128,10 +137,28 @@ class Ingest:
             ids = await self._ids(job, table)
         except BadRequest as error:
             raise BadTable(f"{path.name}: {error}") from None
-        source = _source(job, table, ids)
+        try:
+            placed, version = await asyncio.to_thread(self._placed, table)
+        except AppError as error:  # no cell waits for a map: it is moved there later
+            log.warning("%s lies on the map as its table says: %s", path.name, error)
+            placed, version = table, 0
+        source = replace(_source(job, placed, ids), map=version)
         gates = await self._store.rules()
-        decided = await asyncio.to_thread(decisions, gates, table)
+        decided = await asyncio.to_thread(decisions, gates, placed)
         await self._store.put(source, _digest(output), str(path.relative_to(self._files.root.resolve())), decided)
+        if await asyncio.to_thread(self._charts.version, table.model) != version:  # there is a new one meanwhile
+            self._stale()
+
+    def _placed(self, table: Table) -> tuple[Table, int]:
+        """Its cells as the newest map has them, and that map's version."""
+        charted = self._charts.placed(table.model, normalised(table.vectors))
+        if charted is None:
+            return table, 0
+        features = table.features.copy()
+        if NOVELTY in table.names:
+            features[table.names.index(NOVELTY)] = charted.novelty
+        x, y = charted.places.T.astype(np.float32)
+        return replace(table, x=x, y=y, features=features), charted.version
 
     async def _ids(self, job: Job, table: Table) -> list[int]:
         """Some thousand at a time."""

@@ -54,6 +54,8 @@ class Source:
     cells: Kept
     features: Floats
     """(features, cells), in the order of ``names``."""
+    map: int = 0
+    """The version of the map by which they lie; 0: that which came with the model."""
 
 
 @dataclass
@@ -81,6 +83,8 @@ class Points:
         self._columns: dict[str, Column] = {}
         self._features: dict[str, Column] = {}
         self._count = 0
+        self.came = 0
+        """Cells that were ever added."""
         self._jobs = _Names()
         self._job_codes: dict[str, int] = {}
         self.names = {name: _Names() for name in ("class", "instrument", "model")}
@@ -110,6 +114,24 @@ class Points:
             self.last = max(self.last, source.sequence)
             if self._count > self._most + max(FIRST, self._most // 10):
                 self._drop_oldest()
+
+    def move(self, ids: Column, places: Column, novelty: Column) -> None:
+        """Cells (n) lie elsewhere now: ``places`` (n, 2), and their feature ``novelty`` (n)."""
+        with self._lock:
+            order = np.argsort(ids)
+            ids, places, novelty = ids[order].astype(np.float64), places[order], novelty[order]
+            mine = np.nonzero(np.isin(self._columns["id"][: self._count], ids))[0]
+            theirs = np.searchsorted(ids, self._columns["id"][mine])
+            self._columns["x"][mine], self._columns["y"][mine] = places[theirs, 0], places[theirs, 1]
+            if "novelty" in self._features:
+                self._features["novelty"][mine] = novelty[theirs]
+
+    def newest(self, model: str) -> npt.NDArray[np.int64]:
+        """Ids of the cells of a model, as they came."""
+        with self._lock:
+            return self._columns["id"][: self._count][
+                self._mask(Wanted(models=(model,)), slice(0, self._count))
+            ].astype(np.int64)
 
     def remove_cells(self, ids: Column) -> None:
         """These are shown no more."""
@@ -151,6 +173,7 @@ class Points:
             if name in self._features:
                 self._features[name][here] = column
         self._count = start + count
+        self.came += count
 
     def _grow(self, wanted: int) -> None:
         size = len(self._columns["id"])

@@ -138,6 +138,17 @@ class Trouble(Body):
     why: str
 
 
+class OffMap(Body):
+    """Of the last ``seen`` cells of a model ``far`` lie off its map; ``drifted``: more than chance explains.
+    ``why`` there is no new map, or what is done."""
+
+    model: str
+    far: int
+    seen: int
+    drifted: bool
+    why: str
+
+
 class About(Body):
     """What is on the map."""
 
@@ -151,3 +162,7 @@ class About(Body):
     troubles: list[Trouble]
     loading: bool
     """It is still being read from the database."""
+    drift: list[OffMap]
+    maps: dict[str, int]
+    """The version of the map by which the cells of each model lie, where one was fitted anew; where this changes, all
+    places have."""

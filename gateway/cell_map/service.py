@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from gateway.cell_map.asked import chunk_of, ids_in, whole
 from gateway.cell_map.crops import Sheets
 from gateway.cell_map.export import as_csv, as_parquet
 from gateway.cell_map.ingest import Ingest
+from gateway.cell_map.monitor import Monitor
+from gateway.cell_map.places import Move, joined
 from gateway.cell_map.points import Points, Wanted
 from gateway.cell_map.rules import histogram, packed, spread
 from gateway.cell_map.said import INT64, About, AskedSelection, Bars, Export, Group, NewGate, NewGroup, Selected
@@ -45,12 +47,22 @@ BINARY = "application/octet-stream"
 class MapRoutes:
     """Shows what the database holds; ``points`` are the newest of it, in memory."""
 
-    def __init__(self, store: MapStore, points: Points, files: GatewayFiles, ingest: Ingest, bus: Bus) -> None:
+    def __init__(
+        self,
+        store: MapStore,
+        points: Points,
+        files: GatewayFiles,
+        ingest: Ingest,
+        bus: Bus,
+        monitor: Monitor | None = None,
+    ) -> None:
         self._store, self._points, self._files, self._ingest, self._bus = store, points, files, ingest, bus
         self._sheets, self._turn = Sheets(), asyncio.Lock()
         self._news, self._stopping, self._loading = asyncio.Event(), False, True
         self._seen = 0
-        self.desks = (ingest.desk,)
+        self._monitor = monitor
+        self.desks = (ingest.desk, *([monitor] if monitor else ()))
+        self.meters = (monitor,) if monitor else ()
 
     def added(self) -> None:
         """There is something new in the database."""
@@ -62,7 +74,11 @@ class MapRoutes:
         following = asyncio.create_task(self._follow())
         try:
             wakes = {jobs_in(State.COMPLETE): self._ingest.wake}
-            async with self._ingest.running(), self._bus.subscribe("cell-map", wakes):
+            async with AsyncExitStack() as stack:
+                if self._monitor is not None:
+                    await stack.enter_async_context(self._monitor.running())
+                await stack.enter_async_context(self._ingest.running())
+                await stack.enter_async_context(self._bus.subscribe("cell-map", wakes))
                 yield
         finally:
             self.leave()
@@ -78,6 +94,12 @@ class MapRoutes:
         for job, ids in by_job.items():
             await self._store.forget(job, ids)
             await asyncio.to_thread(self._points.remove_cells, np.array(ids, np.float64))
+
+    async def moved(self, moves: Sequence[Move]) -> None:
+        """Cells lie elsewhere now. Not while rows are read that may say otherwise."""
+        async with self._turn:
+            if moves:
+                await asyncio.to_thread(self._points.move, *joined(moves))
 
     async def _follow(self) -> None:
         while not self._stopping:
@@ -135,7 +157,9 @@ class MapRoutes:
         names = {name.title() + ("es" if name == "class" else "s"): list(one.all) for name, one in points.names.items()}
         told = {"Count": len(points), "Last": self._seen, "Features": points.features(), "Loading": self._loading}
         troubles = await self._store.troubles()
-        return web.json(About.model_validate({**names, **told, "Troubles": troubles}), headers=web.NOT_CACHED)
+        watched = (self._monitor.told(), self._monitor.maps) if self._monitor else ([], {})
+        told |= {"Troubles": troubles, "Drift": watched[0], "Maps": watched[1]}
+        return web.json(About.model_validate({**names, **told}), headers=web.NOT_CACHED)
 
     async def on_points(self, request: Request) -> Response:
         """At once if there are any, else as soon as some come, within the time that is waited for."""

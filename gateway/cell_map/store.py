@@ -76,7 +76,7 @@ class MapStore:
         """The cells of a job, instead of those that it had brought before. Its ``sequence`` is given here."""
         doc = {
             **{"Model": source.model, "Instrument": source.instrument, "At": source.at, "File": file},
-            **{"Classes": source.classes, "Features": source.names},
+            **{"Classes": source.classes, "Features": source.names, "Map": source.map},
         }
         row = {"digest": digest, "trouble": "", "doc": json.dumps(doc)}
         row |= {"cells": to_text(source.cells), "features": to_text(source.features.astype("<f4"))}
@@ -262,6 +262,7 @@ def _source(row: Any) -> Source:
         names=tuple(doc["Features"]),
         cells=cells,
         features=features_of(row.features, len(cells)),
+        map=int(doc.get("Map", 0)),
     )
 
 

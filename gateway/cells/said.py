@@ -69,10 +69,13 @@ class Near(Cell):
 
 
 class Similar(Body):
-    """What was found, the nearest first. ``model`` is the version whose vectors were compared."""
+    """What was found, the nearest first. ``model`` is the version whose vectors were compared; where it is not that of
+    what was looked for, ``through`` says what brought it there, and ``recall`` how often that finds the right one."""
 
     model: str
     cells: list[Near]
+    through: str = ""
+    recall: float | None = None
 
 
 class Unwanted(Body):

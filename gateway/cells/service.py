@@ -40,17 +40,32 @@ class Embedded:
     vector: Floats
 
 
-Embed = Callable[[bytes], Awaitable[Embedded]]
-"""Makes a vector of the image of one cell. Raises ``BadRequest`` for what is no image."""
-Mapped = Callable[[Floats, str, str], Floats | None]
-"""Vectors (n, dimension) of one version of a model as another would have made them; None: that is not known."""
+Embed = Callable[[bytes, str], Awaitable[Embedded]]
+"""Makes a vector of the image of one cell, by this version of a model, or if that is not there (or empty) by another.
+Raises ``BadRequest`` for what is no image."""
 
 
-async def _no_encoder(_content: bytes) -> Embedded:
+@dataclass(frozen=True)
+class Translated:
+    """Vectors (n, dimension) as another model would have made them."""
+
+    vectors: Floats
+    through: str
+    """What brought them there, in a few words."""
+    recall: float
+    """How often that finds the very cell that is looked for among the first ten; of cells it was not learnt from."""
+
+
+Mapped = Callable[[Floats, str, str], Translated | None]
+"""Vectors (n, dimension) of one version of a model as another would have made them; None: that is not known. Blocks.
+Raises ``Conflict`` where it can say what to do about it."""
+
+
+async def _no_encoder(_content: bytes, _model: str) -> Embedded:
     raise Conflict("no encoder is installed that makes a vector of an image: search by a cell or a vector")
 
 
-def _no_mapping(_vectors: Floats, _source: str, _target: str) -> Floats | None:
+def _no_mapping(_vectors: Floats, _source: str, _target: str) -> Translated | None:
     return None
 
 
@@ -78,6 +93,7 @@ class CellIndex:
         self._embed, self._mapped, self._room = embed, mapped, room
         self._shards = ShardRoutes(kept)
         self.desks = (spaces, kept, *getattr(self._beside, "desks", ()))
+        self.meters = tuple(getattr(self._beside, "meters", ()))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -182,18 +198,22 @@ class CellIndex:
     async def on_similar_image(self, request: Request) -> Response:
         """By the image of one cell."""
         asked = question_of(request.query_params, of_image=True)
-        made = await self._embed(await web.body_of(request, limit=PICTURE))
+        made = await self._embed(await web.body_of(request, limit=PICTURE), asked.among)
         return await self._near(asked, normalised(made.vector[None])[0], made.model)
 
     async def _near(self, asked: Question, vector: Floats, model: str) -> Response:
         """Among the vectors of one model: those of the query's own, or of another that it can be mapped to."""
         target = asked.among or model
         index = await asyncio.to_thread(self._spaces.get, target)
+        told = Similar(Model=target, Cells=[])
         if target != model:
-            there = self._mapped(vector[None], model, target)
+            there = await asyncio.to_thread(self._mapped, vector[None], model, target)
             if there is None:
                 raise Conflict(f"no mapping from {model} to {target} is known: learn one, or embed the cells again")
-            vector = normalised(there)[0]
+            vector, told = (
+                normalised(there.vectors)[0],
+                told.model_copy(update={"through": there.through, "recall": there.recall}),
+            )
         if len(vector) != index.dimension:
             raise BadRequest(f"vectors of {target} have {index.dimension} numbers, not {len(vector)}")
         wanted = Wanted(target, asked.instruments, asked.jobs, asked.classes, asked.since, asked.until)
@@ -201,7 +221,7 @@ class CellIndex:
         more = asked.k + (asked.cell is not None)
         found = await asyncio.to_thread(index.search, vector[None], more, only)
         cells = await self._told(found.ids[0], found.scores[0], without=asked.cell)
-        return web.json(Similar(Model=target, Cells=cells[: asked.k]), headers=web.NOT_CACHED)
+        return web.json(told.model_copy(update={"cells": cells[: asked.k]}), headers=web.NOT_CACHED)
 
     async def _told(self, ids: Ids, scores: Floats, without: int | None) -> list[Near]:
         """What is said of what was found; the cell itself is not like itself."""

@@ -24,7 +24,7 @@ SAID = (
         "table",
         "no-webgl",
     ),
-    *("median", "troubles", "missing-crops", "similar-to", "unclassified"),
+    *("median", "troubles", "missing-crops", "similar-to", "unclassified", "drift"),
 )
 """What the page's script says."""
 

@@ -24,13 +24,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory):
-    """With 600 cells of two jobs on the map."""
+    """With 600 cells of two jobs on the map, of a kind that the map of their model does not know."""
     data = tmp_path_factory.mktemp("map") / "data"
-    made = Instance(data, CYTOBUS_PIPELINES__TOPICS='["only-file"]', CYTOBUS_PIPELINES__WORKERS="1")
+    told = {"CYTOBUS_PIPELINES__TOPICS": '["only-file"]', "CYTOBUS_PIPELINES__WORKERS": "1"}
+    made = Instance(data, **told, CYTOBUS_GATEWAY__CELLS__REFIT="false")
     made.start()
     made.add_task("cells")
     for seed, name in enumerate(("first", "second")):
-        bring(made, name, rows_of(300, seed, name))
+        bring(made, name, rows_of(300, seed, name, dimension=128))
     made.wait_for(lambda: on_map(made) == 600, 60, "the cells are not on the map")
     yield made
     made.close()
@@ -162,7 +163,7 @@ def test_a_gate_drawn_on_the_map_judges_cells_that_come_and_they_appear_by_thems
     line = page.locator("#gates li", has_text="large ones")
     expect(line).to_contain_text("Accepted 0, rejected 0")
     shown = int(page.locator("#map").get_attribute("data-count"))
-    bring(instance, "third", rows_of(30, 7, "third"))
+    bring(instance, "third", rows_of(30, 7, "third", dimension=128))
     expect(page.locator("#map")).to_have_attribute("data-count", str(shown + 30))
     page.reload()
     expect(line).to_contain_text("Accepted 10, rejected 20")
@@ -237,3 +238,9 @@ def test_a_browser_that_cannot_draw_is_told_so_and_the_rest_of_the_page_works(vi
     page = opened(someone)  # without being told how, it draws all the same
     expect(page.locator("#points")).to_have_attribute("data-drawn", "plain")
     assert colours_of(page) > 3
+
+
+def test_cells_that_lie_off_the_map_are_told(page):
+    told = page.locator("#drift")
+    expect(told).to_contain_text(re.compile(r"[36]00 of the last [36]00 cells lie off the map\."), timeout=60_000)
+    expect(told).to_contain_text("gateway.cells.refit is off")

@@ -20,6 +20,8 @@ from contracts.identity import Role
 from contracts.models import Files
 from contracts.policy import may, only_reads
 from gateway.cell_map.ingest import Ingest
+from gateway.cell_map.monitor import Monitor
+from gateway.cell_map.places import Places
 from gateway.cell_map.points import Points
 from gateway.cell_map.rules import histogram, spread
 from gateway.cell_map.service import MapRoutes
@@ -40,15 +42,21 @@ AROUND_BURR = [[6, -4], [14, -4], [14, 4], [6, 4]]
 
 
 @asynccontextmanager
-async def running(database, folder, jobs, *, most: int = 100_000):
+async def running(database, folder, jobs, *, most: int = 100_000, charts=None, **watch):
+    """``charts`` and ``watch``: with a monitor of these maps."""
     files = GatewayFiles(folder)
     files.make()
     store = MapStore(database.writer, database.readers, database.clock)
-    ingest, bus = Ingest(jobs, files, store), LocalBus()
-    shown = MapRoutes(store, Points(most), files, ingest, bus)
+    ingest, bus, points = Ingest(jobs, files, store, charts), LocalBus(), Points(most)
+    places = Places(database.writer, database.readers)
+    monitor = Monitor(charts, points, store, places, tick=0.05, **watch) if charts else None
+    shown = MapRoutes(store, points, files, ingest, bus, monitor)
     plan, cells = Plan(unit=256), CellStore(database.writer, database.readers, database.clock)
-    index = CellIndex(cells, Spaces(folder / "own", plan), Spaces(folder / "kept", plan), beside=shown)
-    ingest.into(index.keep, shown.added)
+    spaces = Spaces(folder / "own", plan)
+    index = CellIndex(cells, spaces, Spaces(folder / "kept", plan), beside=shown)
+    ingest.into(index.keep, shown.added, *([monitor.unsettle] if monitor else []))
+    if monitor is not None:
+        monitor.over(lambda model, ids: spaces.get(model).get(ids), shown.moved)
     transport = httpx.ASGITransport(app_of(index))
     async with index.running(), httpx.AsyncClient(transport=transport, base_url="http://here", timeout=60) as client:
         client.ingest = ingest

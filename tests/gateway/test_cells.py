@@ -14,7 +14,7 @@ from contracts.hosting import app_of
 from contracts.identity import Role
 from contracts.policy import may
 from contracts.room import Room
-from gateway.cells.service import CellIndex, Embedded
+from gateway.cells.service import CellIndex, Embedded, Translated
 from gateway.cells.spaces import Spaces
 from gateway.cells.store import CellStore
 from gateway.vectors.stored import Plan
@@ -149,7 +149,7 @@ async def test_versions_of_a_model_are_never_mixed_unless_one_is_mapped_to_the_o
     turned = np.linalg.qr(np.random.default_rng(3).standard_normal((32, 32)))[0].astype(np.float32)
 
     def mapped(some, source, target):
-        return some @ turned if (source, target) == (ONE, TWO) else None
+        return Translated(some @ turned, "a turn", 0.97) if (source, target) == (ONE, TWO) else None
 
     kept = vectors(30)
     async with client_of(small, tmp_path / "vectors", mapped=mapped) as client:
@@ -159,6 +159,8 @@ async def test_versions_of_a_model_are_never_mixed_unless_one_is_mapped_to_the_o
         assert {one["Model"] for one in own.json()["Cells"]} == {ONE}
         there = await client.get(SIMILAR, params={"vector": text(kept[20]), "model": ONE, "among": TWO, "k": 1})
         assert (there.json()["Model"], there.json()["Cells"][0]["Id"]) == (TWO, second[5])
+        assert (there.json()["Through"], there.json()["Recall"]) == ("a turn", 0.97)
+        assert (own.json()["Through"], own.json()["Recall"]) == ("", None)
         back = await client.get(SIMILAR, params={"cell": second[0], "among": ONE})
         assert (back.status_code, "no mapping from cells/2 to cells/1" in back.text) == (409, True)
         nothing = await client.get(SIMILAR, params={"cell": second[0], "among": "cells/9"})
@@ -166,9 +168,10 @@ async def test_versions_of_a_model_are_never_mixed_unless_one_is_mapped_to_the_o
 
 
 async def test_by_an_image_where_something_makes_a_vector_of_it(small, tmp_path):
-    kept = vectors(10)
+    kept, asked = vectors(10), []
 
-    async def embed(content: bytes) -> Embedded:
+    async def embed(content: bytes, model: str) -> Embedded:
+        asked.append(model)
         if not content.isdigit():
             raise BadRequest("this is no image")
         return Embedded(ONE, kept[int(content)])
@@ -177,6 +180,8 @@ async def test_by_an_image_where_something_makes_a_vector_of_it(small, tmp_path)
         ids = await added(client, "job-a", kept)
         found = await client.post(SIMILAR, params={"k": 1}, content=b"7")
         assert found.json()["Cells"][0]["Id"] == ids[7]
+        await client.post(SIMILAR, params={"among": ONE}, content=b"7")
+        assert asked == ["", ONE]
         assert (await client.post(SIMILAR, content=b"x")).status_code == 400
     async with client_of(small, tmp_path / "vectors") as client:
         none = await client.post(SIMILAR, content=b"7")

@@ -17,13 +17,15 @@ CLASSES = ("normal", "burr", "sickle")
 DIMENSION = 16
 
 
-def rows_of(count: int, seed: int = 0, job: str = "job", version: str = "1", **more: Any) -> Rows:
+def rows_of(
+    count: int, seed: int = 0, job: str = "job", version: str = "1", dimension: int = DIMENSION, **more: Any
+) -> Rows:
     """So many cells in three clouds on the map around (0, 0), (10, 0) and (0, 10), one of each class; the area of cell
     n is 100 + n, and its crop is a square whose brightness follows it."""
     chance = np.random.default_rng(seed)
     which = np.arange(count) % len(CLASSES)
     middles = np.array([[0, 0], [10, 0], [0, 10]], np.float32)
-    vectors = np.eye(len(CLASSES), DIMENSION)[which] + 0.05 * chance.standard_normal((count, DIMENSION))
+    vectors = np.eye(len(CLASSES), dimension)[which] + 0.05 * chance.standard_normal((count, dimension))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     probabilities = np.full((count, len(CLASSES)), 0.05, np.float32)
     probabilities[np.arange(count), which] = 0.9

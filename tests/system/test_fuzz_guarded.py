@@ -28,6 +28,8 @@ MARK = "mine-of-scope-1-alone"
 REFUSED = {400, 401, 413, 414, 431}
 """400 and above 401: what is no HTTP, or too much of it, is refused before anybody looks who it is."""
 OF_ONESELF = {"POST /api/v1/login", "POST /api/v1/logout", "POST /api/v1/password"}
+QUESTIONS = {"POST /api/v1/map/selection", "POST /api/v1/map/export"}
+"""They change nothing: a line is too long for a query string."""
 
 
 def _any(_: Drawn) -> bool:
@@ -214,7 +216,7 @@ def test_a_viewer_changes_nothing(room: Guardroom) -> None:
     for service, one, answer in room.ask(_bearer(room.lab.words["viewer"])):
         status = answer.status_code
         looked += status < 300 and not one.changes
-        done = one.changes and status < 400 and one.operation not in OF_ONESELF
+        done = one.changes and status < 400 and one.operation not in OF_ONESELF | QUESTIONS
         unknown = status == 401 and not one.public
         if done or unknown or _broken(service, one, answer):
             wrong.append(_told("viktor", service, one, answer))

@@ -59,7 +59,18 @@ async function about () {
   if ($('gate-feature')) options($('gate-feature'), told.Features, [['', $('gate-feature').options[0].text]])
   $('troubles').hidden = !told.Troubles.length
   $('troubles').textContent = told.Troubles.length ? say('troubles', { count: told.Troubles.length, why: told.Troubles[0].Why }) : ''
+  drifted(told.Drift.find(one => one.Model === $('model').value))
+  const maps = JSON.stringify(told.Maps)
+  if (state.maps && state.maps !== maps) { state.maps = maps; follow() } // a new map: every place has changed
+  state.maps = maps
   return told
+}
+
+function drifted (found) {
+  $('drift').hidden = !found
+  if (!found) return
+  $('drift').className = found.Drifted ? 'trouble waiting' : 'quiet under'
+  $('drift').textContent = say('drift', { far: number.format(found.Far), seen: number.format(found.Seen) }) + (found.Drifted && found.Why ? ` ${found.Why}` : '')
 }
 
 // All cells anew, and then those that come, until something else is asked for.

@@ -19,7 +19,7 @@ from pipelines.embedding.translation import arrays, best, recall
 from pipelines.nuclei.model import ModelFolder
 from pipelines.training.cells.atlas import add_map, distilled, faithfulness, refitted
 from pipelines.training.cells.export import described
-from pipelines.training.cells.translate import ALL, study_plain
+from pipelines.training.cells.translate import ALL, study_plain, study_query
 
 LEAST = 100
 """Fewer new cells make no map."""
@@ -34,7 +34,13 @@ def refit(folder: Path, model: ModelFolder, out: Path, most: int = 20_000, seed:
     """
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: give the new version a folder of its own")
-    vectors = stored_vectors(folder, model, most, seed)
+    return refit_with(stored_vectors(folder, model, most, seed), model, out, seed)
+
+
+def refit_with(vectors: Vectors, model: ModelFolder, out: Path, seed: int = 7) -> dict[str, Any]:
+    """The same with these vectors of the encoder, in random order."""
+    if len(vectors) < LEAST:
+        raise ValueError(f"{len(vectors)} cells; a map needs {LEAST}")
     apart = max(LEAST // 2, len(vectors) // 10)
     old = Atlas(model)
     fresh = refitted(vectors[apart:], old, seed)
@@ -81,6 +87,7 @@ def learn_translation(
     )
     chosen = best(ALL, anchors, held_out)
     figures = study_plain(chosen, tested) | {"kind": chosen.kind, "anchors": first}
+    figures["kept_as_query"] = study_query(chosen, tested)
     figures["recall_when_chosen"] = round(recall(chosen, *held_out), 4)
     out.mkdir(parents=True, exist_ok=True)
     for number, array in enumerate(arrays(chosen)):

@@ -120,3 +120,11 @@ def study_plain(translation: Translation, tested: tuple[Vectors, Vectors]) -> di
         "same_neighbours": round(overlap(nearest(new, translated, RANKS, (own, own)), again), 4),
         "embed_again": kept < KEPT,
     }
+
+
+def study_query(translation: Translation, tested: tuple[Vectors, Vectors]) -> float:
+    """How often a translated old vector finds its own cell among the first ten of the new ones: what is kept of a
+    search that is asked by the old encoder among cells of the new."""
+    old, new = tested
+    own = np.arange(len(new))[:, None]
+    return round(float((nearest(translation(old), new, RANKS) == own).any(axis=1).mean()), 4)
