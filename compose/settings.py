@@ -183,8 +183,8 @@ class StreamSettings(Part):
     on: bool = False
     """``cytobus up`` and ``cytobus gateway`` serve it too. A process of its own answers sooner."""
     model: str = "bloodcells"
-    """Or ``package.module:Class`` of a model of your own (``pipelines.stream.port``). Where it runs is said by
-    ``pipelines.backends.<name>``."""
+    """Or ``cells``, or ``package.module:Class`` of a model of your own (``pipelines.stream.port``). Where it runs is
+    said by ``pipelines.backends.<name>``."""
     connections: int = Field(default=16, ge=1)
     window: int = Field(default=256, ge=1, le=65536)
     """Frames without an answer on each connection; an instrument that has so many waits."""
@@ -196,6 +196,8 @@ class StreamSettings(Part):
     idle_seconds: float = Field(default=600.0, gt=0)
     bus_topic: str = ""
     """EdgeX events there hold frames too, as Binary readings: ``edgex/events/device/+/+/+/Frame``; empty: none."""
+    gates_seconds: float = Field(default=5.0, ge=0, le=3600)
+    """So often the gates of the map of cells are read again, beside whenever a change is announced; 0: never."""
 
 
 class SecuritySettings(Part):

@@ -75,12 +75,12 @@ class Gated(Inference):
         self.gates: list[asyncio.Event] = []
         self.open = True
 
-    async def ask(self, groups: Any) -> Findings:
+    async def ask(self, groups: Any, then: Any = None) -> Findings:
         if not self.open:
             gate = asyncio.Event()
             self.gates.append(gate)
             await gate.wait()
-        return await super().ask(groups)
+        return await super().ask(groups, then)
 
     def release(self) -> None:
         """From now on nothing waits."""
