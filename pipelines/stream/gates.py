@@ -59,7 +59,7 @@ class Gates:
         self._map = model if isinstance(model, OnMap) else None
         self._held: list[Gate] = []
         self._strange: dict[str, str] = {}
-        self._wake = asyncio.Event()
+        self._wake, self._met = asyncio.Event(), asyncio.Event()
         self._away = "they have not been read yet" if source is not None else "this stream is told not to follow them"
         self.judge = Judge(self._known(""))
         self.on_change: Callable[[], None] = lambda: None
@@ -102,6 +102,7 @@ class Gates:
         self._wake.set()
 
     async def _follow(self, source: Source) -> None:
+        await self._met.wait()
         while True:
             self._wake.clear()
             try:
@@ -142,7 +143,8 @@ class Gates:
         self.on_change()
 
     def seen_by(self, version: str) -> Judge:
-        """The gates of now for frames that a version of the model will see."""
+        """The gates of now for frames that a version of the model will see. They are not read before somebody asks."""
+        self._met.set()
         known = self._known(version)
         if known != self.judge.known:
             if self.judge.said.edition:

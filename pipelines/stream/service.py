@@ -145,6 +145,7 @@ class Stream:
                 gc.collect()
                 gc.freeze()
                 self._loading = ""
+                self.gates.seen_by(self._inference.version)
                 self._loaded.set()
                 return
 
