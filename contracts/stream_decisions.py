@@ -1,4 +1,4 @@
-"""What gates say of a frame, as it goes behind its result to an instrument that has asked for it."""
+"""What gates say of a frame, as it goes to an instrument that has asked for it."""
 
 import struct
 from dataclasses import dataclass

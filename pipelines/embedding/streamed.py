@@ -13,9 +13,10 @@ from pipelines.embedding.model import FILES, WIDTH, classes_of, shipped, signatu
 from pipelines.embedding.neighbours import Vectors
 from pipelines.nuclei.model import BrokenModel, ModelFolder
 from pipelines.stream.port import Findings
+from pipelines.stream.rules import padded
 
-AT_ONCE = 64
-"""Vectors that are placed together: a size for which the map's network is compiled."""
+AT_ONCE = (1, 8, 32)
+"""Vectors that are placed together: sizes for which the map's network is compiled."""
 
 
 class StreamedCells:
@@ -43,7 +44,8 @@ class StreamedCells:
     def warm(self) -> None:
         """Raises ``BrokenModel`` if the map's files are not those that were described."""
         if self.map_of:
-            self._atlas.places(np.zeros((AT_ONCE, WIDTH), np.float32))
+            for size in AT_ONCE:
+                self._atlas.places(np.zeros((size, WIDTH), np.float32))
 
     def prepare(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """Crops in 0..1, cells bright, (N, 1, 64, 64): each frame is scaled by itself, as a small image is."""
@@ -58,11 +60,11 @@ class StreamedCells:
         if not self.map_of:
             return Findings(labels, best, vectors)
         features = {"novelty": partial(self._atlas.novelty, vectors)}
-        return Findings(labels, best, vectors, partial(self._places, vectors), features)
+        return Findings(labels, best, vectors, partial(self.places, vectors), features)
 
-    def _places(self, vectors: Vectors) -> NDArray[np.float32]:
-        """In one go, whatever their number: the network takes no longer for more."""
-        missing = max(0, AT_ONCE - len(vectors))
+    def places(self, vectors: Vectors) -> NDArray[np.float32]:
+        """Where vectors lie, float32 (N, 2): in one go, as asking takes longer than placing some more."""
+        missing = max(0, padded(len(vectors), AT_ONCE) - len(vectors))
         return self._atlas.places(np.concatenate([vectors, np.zeros((missing, WIDTH), np.float32)]))[: len(vectors)]
 
     @cached_property
