@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from pipelines.backends.tensors import Arrays, ModelRef
 from pipelines.embedding.atlas import Atlas, has_map
-from pipelines.embedding.crops import SIDE, cell_plane, whole
+from pipelines.embedding.crops import SIDE
+from pipelines.embedding.frames import crops_of
 from pipelines.embedding.model import FILES, WIDTH, classes_of, shipped, signature
 from pipelines.embedding.neighbours import Vectors
 from pipelines.nuclei.model import BrokenModel, ModelFolder
@@ -49,8 +50,7 @@ class StreamedCells:
 
     def prepare(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """Crops in 0..1, cells bright, (N, 1, 64, 64): each frame is scaled by itself, as a small image is."""
-        crops = np.concatenate([whole(cell_plane(frame)) for frame in frames])
-        return crops[:, None].astype(np.float32) * np.float32(1 / 255)
+        return crops_of(frames)[:, None].astype(np.float32) * np.float32(1 / 255)
 
     def read(self, outputs: Arrays) -> Findings:
         """The most probable class of each frame, its vector, and how its place and novelty are found."""

@@ -32,6 +32,7 @@ from pipelines.bloodcells.classifier import BloodCells
 from pipelines.embedding.model import WIDTH
 from pipelines.embedding.streamed import StreamedCells
 from pipelines.stream.port import Findings
+from tests.benchmarks.gates_alone import ARMS, alone, encoder
 from tests.benchmarks.stream import Instrument, cells
 from tests.support.cell_map import GatesAt, cell_map
 from tests.support.instance import Instance
@@ -39,24 +40,6 @@ from tests.support.waiting import eventually
 
 MOST_ADDED = 1.0
 """ms by which gates may make an answer later."""
-CORNERS = 40
-BATCHES = (1, 2, 4, 8, 16, 32)
-
-
-def ring(radius: float) -> list[list[float]]:
-    """A line as somebody draws one, with many corners."""
-    angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-    return (radius * (1 + 0.2 * np.sin(5 * angles))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)).tolist()
-
-
-ONE: dict[str, dict[str, Any]] = {"drawn": {"Model": "1", "Polygon": ring(8.0)}}
-FIVE = ONE | {
-    "drawn, of some classes": {"Polygon": ring(12.0), "Classes": ["normal", "target"], "Action": "reject"},
-    "off the map": {"Bounds": [{"Feature": "novelty", "Least": 0.5}], "Action": "reject"},
-    "sure": {"Bounds": [{"Feature": "probability", "Least": 0.6}]},
-    "burr": {"Classes": ["burr"], "Action": "reject"},
-}
-ARMS: dict[str, dict[str, dict[str, Any]]] = {"none": {}, "one": ONE, "five": FIVE}
 
 
 class PlacedBloodCells(BloodCells):
@@ -201,40 +184,6 @@ def free_offset() -> int:
     raise SystemExit("no free ports")
 
 
-def encoder(seconds: float) -> list[dict[str, float]]:
-    """What the encoder of ``cells`` takes of a thread, by the size of batches: ms a frame of each step."""
-    from pipelines.backends.openvino import OpenVino, Settings
-    from pipelines.backends.tensors import ModelRef
-
-    model, frames = StreamedCells(), np.stack([np.frombuffer(one, np.uint8).reshape(64, 64, 1) for one in cells(1)])
-    model.warm()
-    place, ref = OpenVino(model.source, Settings(precision="f32", threads=1)), ModelRef("cells")
-    found = []
-    for size in BATCHES:
-        took = dict.fromkeys(("prepare", "encoder", "places", "novelty"), 0.0)
-        done, until = -1, 0.0
-        while done < 3 or time.perf_counter() < until:
-            steps = [time.perf_counter()]
-            tensor = model.prepare(frames[:size])
-            steps.append(time.perf_counter())
-            findings = model.read(place.infer_now(ref, {"crops": tensor}).outputs)
-            steps.append(time.perf_counter())
-            assert findings.places is not None
-            findings.places()
-            steps.append(time.perf_counter())
-            findings.features["novelty"]()
-            steps.append(time.perf_counter())
-            done += 1
-            if not done:  # the first compiles
-                until = time.perf_counter() + seconds
-                continue
-            for name, step in zip(took, np.diff(steps), strict=True):
-                took[name] += step * 1e3
-        each = {name: total / done / size for name, total in took.items()}
-        found.append({"batch": size, **each, "frames/s": 1e3 / (each["prepare"] + each["encoder"] + each["places"])})
-    return found
-
-
 def shown(rounds: list[Round], console: Console) -> None:
     names = ("rate", "p50", "p99", "served_p50", "served_p99", "decided_p50", "decided_p99", "decided_most", "batch")
     table = Table(title="medians of rounds; ms; 'decided': what gates took of a batch, which each of its frames waits")
@@ -270,11 +219,17 @@ def main(arguments: list[str] | None = None) -> None:
     for arm in ("one", "five"):
         named = {name: round(added(rounds, arm, name), 3) for name in ("p50", "p99", "served_p50", "served_p99")}
         console.print(f"added by {arm}: {named} ms")
+    lone = alone(0.5)
+    for one in lone:
+        figures = f"{one['cpu']:.3f} ({one['cpu a frame']:.4f} a frame); by the clock {one['clock']:.3f}"
+        console.print(f"gates alone, batch {one['batch']}, {one['gates']}: ms of the processor {figures}")
     steps = encoder(min(chosen.seconds, 3.0))
     for step in steps:
         console.print("cells, one thread, ms a frame: " + ", ".join(f"{k} {v:.3g}" for k, v in step.items()))
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps({"rounds": [asdict(one) for one in rounds], "encoder": steps}, indent=2))
+        chosen.json.write_text(
+            json.dumps({"rounds": [asdict(one) for one in rounds], "alone": lone, "encoder": steps}, indent=2)
+        )
     late = [one.decided_p99 for one in rounds if one.wanted and one.arm != "none"]
     if np.median(late) > MOST_ADDED or any(one.lost for one in rounds):
         raise SystemExit(f"gates take more than {MOST_ADDED} ms of 1 % of the batches, or frames are lost")

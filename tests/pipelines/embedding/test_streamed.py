@@ -19,6 +19,7 @@ from contracts.stream_client import StreamClient, streaming
 from pipelines.backends.address import Address
 from pipelines.backends.tensors import ModelRef
 from pipelines.embedding.crops import cell_plane, whole
+from pipelines.embedding.frames import crops_of
 from pipelines.embedding.model import shipped
 from pipelines.embedding.streamed import StreamedCells
 from pipelines.embedding.table import read_parquet, vectors_of
@@ -84,6 +85,25 @@ def test_frames_are_scaled_as_small_images_are(channels: int, dtype: str) -> Non
     images = np.stack(frames(channels, dtype))
     alone = np.concatenate([whole(cell_plane(image)) for image in images])
     assert np.array_equal(StreamedCells().prepare(images), alone[:, None] * np.float32(1 / 255))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["noise", "bright ground", "even", "nearly even", "photons", "no numbers", "huge"])
+def test_odd_frames_are_scaled_as_odd_images_are(channels: int, kind: str) -> None:
+    chance, shape = np.random.default_rng(5), (7, 64, 64, channels)
+    images = {
+        "noise": chance.integers(0, 256, shape).astype(np.uint8),
+        "bright ground": (250 - chance.gamma(1, 20, shape)).clip(0, 255).astype(np.uint8),
+        "even": np.full(shape, 7, np.uint8),
+        "nearly even": chance.integers(0, 3, shape).astype(np.uint16),
+        "photons": chance.gamma(1, 50, shape).astype(np.float32),
+        "no numbers": chance.normal(100, 9, shape).astype(np.float32),
+        "huge": chance.normal(0, 1, shape).astype(np.float32) * np.float32(1e30),
+    }[kind]
+    if kind == "no numbers":
+        images[2, 5, 5], images[4, 9, 1], images[6] = np.nan, np.inf, np.nan
+    alone = np.concatenate([whole(cell_plane(image)) for image in images])
+    assert np.array_equal(crops_of(images), alone)
 
 
 async def test_a_frame_gets_class_vector_place_and_decisions_of_the_same_image_in_a_job(tmp_path: Path) -> None:
