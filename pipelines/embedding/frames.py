@@ -26,7 +26,7 @@ def crops_of(frames: Frames) -> Crops:
     if tinted.any():
         planes[tinted] = frames[tinted][..., 1]
     crops = np.zeros(planes.shape, np.uint8)
-    sound = (np.abs(planes) < HUGE).reshape(len(planes), -1).all(axis=1)
+    sound = (np.abs(planes) < HUGE).reshape(-1, PIXELS).all(axis=1)
     if sound.all():
         return _scaled(planes, tinted, np.issubdtype(frames.dtype, np.integer))
     crops[sound] = _scaled(planes[sound], tinted[sound], False)
@@ -44,7 +44,7 @@ def stained(frames: Frames) -> NDArray[np.bool_]:
     coloured = np.flatnonzero((frames[..., 1:] != first).any(axis=(1, 2, 3)))
     if len(coloured):
         with np.errstate(invalid="ignore", over="ignore"):  # of those that are no numbers, dealt with alone
-            means = frames[coloured].mean(axis=3, dtype=np.float64).reshape(len(coloured), -1)
+            means = frames[coloured].mean(axis=3, dtype=np.float64).reshape(-1, PIXELS)
             dark, bright = np.percentile(means, (LOW, HIGH), axis=1)
             found[coloured] = dark > 0.2 * bright
     return found
@@ -52,7 +52,7 @@ def stained(frames: Frames) -> NDArray[np.bool_]:
 
 def _scaled(planes: Planes, tinted: NDArray[np.bool_], integers: bool) -> Crops:
     """As ``cell_plane`` scales one, then as ``cut`` rounds it."""
-    ordered = np.sort(planes.reshape(len(planes), -1), axis=1)
+    ordered = np.sort(planes.reshape(-1, PIXELS), axis=1)
     low, high = ordered[:, BLACK].astype(np.float64), ordered[:, WHITE].astype(np.float64)
     flipped = tinted | inverted(ordered, low, high)
     span = np.maximum(high - low, np.where(high > low, NOISE_SPANS * noise(planes), 0.0))
@@ -74,14 +74,16 @@ def noise(planes: Planes) -> NDArray[np.float64]:
     """``normalise.noise`` of each plane."""
     bends = planes[:, :, 2:] - 2 * planes[:, :, 1:-1]
     bends += planes[:, :, :-2]
-    mean: NDArray[np.float64] = np.abs(bends, out=bends).reshape(len(planes), -1).mean(axis=1, dtype=np.float64)
+    mean: NDArray[np.float64] = np.abs(bends, out=bends).reshape(-1, SIDE * (SIDE - 2)).mean(axis=1, dtype=np.float64)
     return mean * NOISE
 
 
 def inverted(ordered: Planes, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
     """``normalise.inverted`` of the sorted intensities of each plane, between two percentiles."""
     edges = np.linspace(low, high, BINS + 1, axis=1)
-    below = np.stack([np.searchsorted(one, at) for one, at in zip(ordered, edges[:, 1:-1], strict=True)])
+    below = np.empty((len(ordered), BINS - 1), np.int64)
+    for number, (one, at) in enumerate(zip(ordered, edges[:, 1:-1], strict=True)):
+        below[number] = np.searchsorted(one, at)
     counts = np.diff(below, prepend=0, append=ordered.shape[1], axis=1)
     found: NDArray[np.bool_] = (counts.argmax(axis=1) >= 0.6 * BINS) & (edges[:, -1] > edges[:, 0])
     return found
