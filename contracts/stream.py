@@ -1,7 +1,8 @@
 """What an instrument and the stream of frames say to each other over a WebSocket.
 
 Text messages are JSON, told apart by ``kind``: the instrument opens with ``Opening`` and is answered with ``Welcome``;
-after ``End`` come the results that are due, then ``Farewell``, then the close. ``Notice`` is for people. Binary
+after ``End`` come the results that are due, then ``Farewell``, then the close. ``Notice`` is for people. Who asks for
+what gates decide is told the gates (``GateList``), and gets longer results (``stream_decisions.DECIDED``). Binary
 messages are whole frames, one after the other (``pack_frame``), and whole results (``RESULT``); all numbers are
 little-endian.
 

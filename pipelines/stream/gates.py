@@ -138,8 +138,10 @@ class Gates:
             self.on_change()
 
     def _judge_by(self, known: Known) -> None:
+        before = set(self.judge.gates)
         self.judge = Judge(known, self.judge.said.edition + 1, self._held, self._strange)
-        self._by_gate = Counter({key: count for key, count in self._by_gate.items() if key[0] in self.judge.said.names})
+        same = {gate.name for gate in self.judge.gates if gate in before}
+        self._by_gate = Counter({key: count for key, count in self._by_gate.items() if key[0] in same})
         self.on_change()
 
     def seen_by(self, version: str) -> Judge:

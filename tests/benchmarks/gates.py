@@ -221,7 +221,8 @@ def main(arguments: list[str] | None = None) -> None:
         console.print(f"added by {arm}: {named} ms")
     lone = alone(0.5)
     for one in lone:
-        figures = f"{one['cpu']:.3f} ({one['cpu a frame']:.4f} a frame); by the clock {one['clock']:.3f}"
+        figures = f"{one['cpu']:.3f} ({one['cpu a frame']:.4f} a frame); by the clock {one['clock']:.3f}, undisturbed"
+        figures += f" {one['undisturbed']:.3f}"
         console.print(f"gates alone, batch {one['batch']}, {one['gates']}: ms of the processor {figures}")
     steps = encoder(min(chosen.seconds, 3.0))
     for step in steps:

@@ -158,6 +158,7 @@ async def test_gates_that_change_are_told_before_the_first_result_that_they_deci
             assert client.gates.names == ("bright ones",)
             await gateway.make("bright ones", Polygon=BRIGHT, Action="reject")
             await here.edition(3)
+            assert here.service.gates.counts() == {}, "it is another gate"
             (turned,) = await answered(client, 203)
             assert client.decisions(turned) == {"bright ones": Action.REJECT}
             assert client.decisions(after) == {"bright ones": Action.ACCEPT}
