@@ -32,7 +32,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {"none": {}, "one": ONE, "five": FI
 
 
 def alone(seconds: float) -> list[dict[str, Any]]:
-    """What the gates of each arm take of a batch, without a stream: ms of the processor, and ms of the clock, the median
+    """What the gates of each arm take of a batch, without a stream: ms of the processor, and of the clock, the median
     and the tenth that others on the machine have disturbed least."""
     model, chance, found = StreamedCells(), np.random.default_rng(1), []
     model.warm()
