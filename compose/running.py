@@ -186,7 +186,10 @@ async def _central(
     if STREAM in names:
         from compose.stream import stream
 
-        services.append(stream(settings, bus))
+        cells = centre.services.get(CELLS)
+        reach = mine.over_network(settings.inside(settings.pipelines.gateway))
+        asking = in_process(cells) if cells is not None else reach(CELLS)
+        services.append(stream(settings, bus, await stack.enter_async_context(asking)))
     if DASHBOARD in names:
         from compose.dashboard import dashboard
 

@@ -12,6 +12,8 @@ FAR = 1e6
 """Places on a map lie within this distance of its middle along each axis."""
 Coordinate = Annotated[float, Field(ge=-FAR, le=FAR, allow_inf_nan=False)]
 Corner = tuple[Coordinate, Coordinate]
+CHANGED = "cytobus/gates"
+"""Topic of the bus on which it is announced that gates were made or deleted."""
 
 
 class Action(StrEnum):
@@ -66,6 +68,16 @@ class Rule(_Said):
         if not (self.polygon or self.classes or self.bounds):
             raise ValueError("name a Polygon, Classes or Bounds: a gate around everything sorts nothing")
         return self
+
+
+class Gate(BaseModel):
+    """A rule under a name, as those are told of it who apply it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=lambda name: name.title())
+
+    id: str
+    name: str
+    rule: Rule
 
 
 def inside(x: float, y: float, polygon: Sequence[tuple[float, float]]) -> bool:

@@ -88,21 +88,14 @@ def _edgex_routes(service: Service, settings: Mapping[str, Any]) -> list[Route]:
 
 def _state_routes(service: Service, extra: Sequence[Collector]) -> list[Route]:
     """``health``: it lives, and what troubles it. ``ready``: it can do its work now; 503 while one of its desks cannot.
-    A bus that is away makes work be found later, and nobody unready."""
+    A bus that is away makes work be found later, and nobody unready; so with the ``conditions`` of a service."""
 
     def troubles() -> dict[str, str]:
         return {desk.name: desk.trouble for desk in getattr(service, "desks", ()) if desk.trouble}
 
-    def warnings() -> dict[str, str]:
-        """What people should know and see to, though all work is done."""
-        return {desk.name: desk.warning for desk in getattr(service, "desks", ()) if getattr(desk, "warning", "")}
-
     async def health(request: Request) -> Response:
-        found = (
-            troubles()
-            | warnings()
-            | {one.name: one.trouble for one in extra if isinstance(one, BusFigures) and one.trouble}
-        )
+        beside = [*getattr(service, "conditions", ()), *(one for one in extra if isinstance(one, BusFigures))]
+        found = troubles() | {one.name: one.trouble for one in beside if one.trouble}
         told = {} if _is_stranger(request) else found
         return web.json({"service": service.name, "state": "degraded" if found else "ok", "troubles": told})
 

@@ -1,7 +1,8 @@
 """What an instrument and the stream of frames say to each other over a WebSocket.
 
 Text messages are JSON, told apart by ``kind``: the instrument opens with ``Opening`` and is answered with ``Welcome``;
-after ``End`` come the results that are due, then ``Farewell``, then the close. ``Notice`` is for people. Binary
+after ``End`` come the results that are due, then ``Farewell``, then the close. ``Notice`` is for people. Who asks for
+what gates decide is told the gates (``GateList``), and gets longer results (``stream_decisions.DECIDED``). Binary
 messages are whole frames, one after the other (``pack_frame``), and whole results (``RESULT``); all numbers are
 little-endian.
 
@@ -17,18 +18,27 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 
 from contracts.errors import BadRequest
+from contracts.stream_decisions import DECIDED, Decided, decided_in, pack_decided
 
 PATH = "/api/v1/stream"
 VERSION = 1
 NUMBER = struct.Struct("<Q")
 """Before the pixels of a frame: the instrument's own number for it, which its result bears again."""
 RESULT = struct.Struct("<QBBHfQQQQ")
-"""A result, before its vector (zeros where there is none): number, status, a reserved byte, class (``NO_CLASS``: none),
-probability, and when the frame was received, put into a batch, inferred and answered (ns since 1970 by the service's
-clock; 0: it was not)."""
+"""A result, before its vector (zeros where there is none): number, status, decision (0 unless gates were asked for),
+class (``NO_CLASS``: none), probability, and when the frame was received, put into a batch, inferred and answered (ns
+since 1970 by the service's clock; 0: it was not)."""
 NO_CLASS = 0xFFFF
 NO_NUMBER = 2**64 - 1
 """Of the answer to a message that is too short to hold a number."""
@@ -90,11 +100,30 @@ class Opening(Said):
     dtype: Literal["uint8", "uint16"] = "uint8"
     drop: Drop = Drop.NEVER
     correction: Correction = Correction()
+    gates: bool = False
+    """Whether results shall say what the gates of the map of cells decide: each is longer then, by ``DECIDED``."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return _without(written(self), "gates")
 
     @property
     def pixels(self) -> int:
         """Bytes of one frame's pixels: rows, columns, channels."""
         return self.width * self.height * self.channels * (2 if self.dtype == "uint16" else 1)
+
+
+class GateList(Said):
+    """The gates by which frames are decided from now on, told to instruments that asked for them: in the welcome, and
+    anew before the first result of another edition."""
+
+    kind: Literal["gates"] = "gates"
+    edition: int = 0
+    """Which results bear, so that it is known of each frame by which gates it was decided; 0: none are known yet."""
+    names: tuple[str, ...] = ()
+    """In the order of the bits."""
+    not_applied: dict[str, str] = {}
+    """Gates that say nothing of this stream, by name, and why."""
 
 
 class Welcome(Said):
@@ -109,6 +138,12 @@ class Welcome(Said):
     classes: tuple[str, ...]
     vector: int = 0
     """So many float32 follow each result."""
+    gates: GateList | None = None
+    """Where they were asked for."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return _without(written(self), "gates")
 
 
 class End(Said):
@@ -137,7 +172,7 @@ class Notice(Said):
     """Of the frame that it is about."""
 
 
-Message = Annotated[Opening | Welcome | End | Farewell | Notice, Field(discriminator="kind")]
+Message = Annotated[Opening | Welcome | End | Farewell | Notice | GateList, Field(discriminator="kind")]
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 
@@ -155,9 +190,16 @@ class Result:
     inferred: int = 0
     sent: int = 0
     vector: tuple[float, ...] = ()
+    decided: Decided | None = None
+    """What gates say of it; None: that was not asked for."""
 
 
-def decode(text: str) -> Opening | Welcome | End | Farewell | Notice:
+def _without(said: dict[str, object], name: str) -> dict[str, object]:
+    """A message as it was before it had this field, unless something is said in it: older programs refuse it."""
+    return said if said[name] else {key: value for key, value in said.items() if key != name}
+
+
+def decode(text: str) -> Opening | Welcome | End | Farewell | Notice | GateList:
     """A text message. Raises ``BadRequest`` naming the field that is wrong."""
     try:
         return _MESSAGE.validate_json(text)
@@ -197,24 +239,31 @@ def number_of(message: bytes) -> int:
 
 def pack_result(result: Result) -> bytes:
     """A result as it is sent; those of a batch go in one message."""
+    decided = result.decided
     head = RESULT.pack(
-        *(result.number, result.status, 0, result.label, result.probability),
+        *(result.number, result.status, decided.decision if decided else 0, result.label, result.probability),
         *(result.received, result.batched, result.inferred, result.sent),
     )
-    return head + struct.pack(f"<{len(result.vector)}f", *result.vector) if result.vector else head
+    vector = struct.pack(f"<{len(result.vector)}f", *result.vector) if result.vector else b""
+    return head + (pack_decided(decided) if decided else b"") + vector
 
 
-def results_in(message: bytes, vector: int = 0) -> list[Result]:
-    """The results of a message. Raises ``BadRequest`` when it is not made of whole ones."""
-    size, values = RESULT.size + 4 * vector, struct.Struct(f"<{vector}f")
+def results_in(message: bytes, vector: int = 0, gates: bool = False) -> list[Result]:
+    """The results of a message, with so many numbers of a vector, and with what gates say if that was asked for. Raises
+    ``BadRequest`` when it is not made of whole ones."""
+    head = RESULT.size + (DECIDED.size if gates else 0)
+    size, values = head + 4 * vector, struct.Struct(f"<{vector}f")
     if len(message) % size:
         raise BadRequest(f"a message of {len(message)} bytes is no whole number of results of {size} bytes")
     found = []
     for start in range(0, len(message), size):
-        number, status, _, label, probability, received, batched, inferred, sent = RESULT.unpack_from(message, start)
-        more = values.unpack_from(message, start + RESULT.size) if vector else ()
+        number, status, decision, label, probability, received, batched, inferred, sent = RESULT.unpack_from(
+            message, start
+        )
         times = received, batched, inferred, sent
-        found.append(Result(number, Status(status), label, probability, *times, more))
+        more = values.unpack_from(message, start + head) if vector else ()
+        decided = decided_in(message, start + RESULT.size, decision) if gates else None
+        found.append(Result(number, Status(status), label, probability, *times, more, decided))
     return found
 
 

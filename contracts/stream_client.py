@@ -10,10 +10,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from contracts.errors import AppError, Unavailable, error_of
+from contracts.gates import Action
 from contracts.stream import (
     Drop,
     End,
     Farewell,
+    GateList,
     Notice,
     Opening,
     Result,
@@ -22,6 +24,9 @@ from contracts.stream import (
     pack_frame,
     results_in,
 )
+
+KEPT = 100
+"""Editions of the gates that a client remembers."""
 
 
 class StreamEnded(AppError):
@@ -46,6 +51,9 @@ class StreamClient:
         """Times that sending had to wait for room in the window: the back-pressure that was felt."""
         self.notices: deque[Notice] = deque(maxlen=1000)
         self.farewell: Farewell | None = None
+        self.gates = welcome.gates or GateList()
+        """Those by which frames are decided now, where the opening has asked for that."""
+        self._editions = {self.gates.edition: self.gates}
         self._room = asyncio.Event()
         self._over: StreamEnded | None = None
 
@@ -88,7 +96,7 @@ class StreamClient:
             if isinstance(message, str):
                 self._hear(message)
                 continue
-            for result in results_in(message, self.welcome.vector):
+            for result in results_in(message, self.welcome.vector, self.opening.gates):
                 if self.unanswered:
                     self.unanswered.popleft()
                 self._room.set()
@@ -100,6 +108,23 @@ class StreamClient:
                 self.farewell = farewell
             case Notice() as notice:
                 self.notices.append(notice)
+            case GateList() as gates:
+                self.gates = self._editions[gates.edition] = gates
+                if len(self._editions) > KEPT:
+                    del self._editions[min(self._editions)]
+
+    def decisions(self, result: Result) -> dict[str, Action]:
+        """What each gate said of a frame, by the gate's name; nothing where none did."""
+        decided = result.decided
+        if decided is None or decided.edition not in self._editions:
+            return {}
+        said = {}
+        for bit, name in enumerate(self._editions[decided.edition].names):
+            if decided.accepting >> bit & 1:
+                said[name] = Action.ACCEPT
+            elif decided.rejecting >> bit & 1:
+                said[name] = Action.REJECT
+        return said
 
     async def room(self) -> None:
         """Returns when a frame may be sent without waiting. Raises ``StreamEnded``."""

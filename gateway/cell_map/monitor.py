@@ -43,8 +43,6 @@ class Monitor:
     again, and goes on moving those that still lie by an old map."""
 
     name = "map-drift"
-    trouble = ""
-    """It never keeps the index from its work."""
 
     def __init__(
         self,
@@ -76,8 +74,8 @@ class Monitor:
         self._vectors, self._moved = vectors, moved
 
     @property
-    def warning(self) -> str:
-        """For health; empty when all maps fit."""
+    def trouble(self) -> str:
+        """For people, who should see to it; empty when all maps fit. It keeps nobody from their work."""
         found = [
             f"{one.far} of the last {one.seen} cells of model {model} lie off the map: {self.why.get(model, '')}"
             for model, one in sorted(self.drifts.items())

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from contracts import web
 from contracts.errors import AppError, BadRequest
 from contracts.events import jobs_in
+from contracts.gates import CHANGED
 from contracts.gojson import without_nul
 from contracts.models import State
 from contracts.openapi import Operations
@@ -38,6 +39,8 @@ LOOK = 0.2
 """Seconds between two looks while somebody waits: another process may have put cells on the map."""
 EVERY = 2.0
 """Seconds between two looks while nobody does."""
+ANNOUNCED = 2.0
+"""Seconds that an announcement may take while who made a gate waits."""
 LARGEST = 2**22
 """Bytes of a selection."""
 MOST_EXPORTED = 1_000_000
@@ -61,7 +64,7 @@ class MapRoutes:
         self._news, self._stopping, self._loading = asyncio.Event(), False, True
         self._seen = 0
         self._monitor = monitor
-        self.desks = (ingest.desk, *([monitor] if monitor else ()))
+        self.desks, self.conditions = (ingest.desk,), (monitor,) if monitor else ()
         self.meters = (monitor,) if monitor else ()
 
     def added(self) -> None:
@@ -282,11 +285,21 @@ class MapRoutes:
     async def on_make_gate(self, request: Request) -> Response:
         said = read(NewGate, without_nul(await web.body_of(request, LARGEST)), request)
         made = await self._store.make_gate(said.name.strip(), said.rule, web.actor(request))
+        await self._announce_gates()
         return web.json(made, 201, web.NOT_CACHED)
 
     async def on_drop_gate(self, request: Request) -> Response:
         await self._store.drop_gate(request.path_params["gate"])
+        await self._announce_gates()
         return web.reply()
+
+    async def _announce_gates(self) -> None:
+        """Streams look at once; those that do not hear of it look every few seconds."""
+        try:
+            async with asyncio.timeout(ANNOUNCED):
+                await self._bus.publish(CHANGED, b"{}", key="gates")
+        except (AppError, TimeoutError) as error:
+            log.warning("that gates have changed is not announced: %s", error or "the bus does not answer")
 
     async def on_decisions(self, request: Request) -> Response:
         asked = request.query_params

@@ -93,6 +93,7 @@ class CellIndex:
         self._embed, self._mapped, self._room = embed, mapped, room
         self._shards = ShardRoutes(kept)
         self.desks = (spaces, kept, *getattr(self._beside, "desks", ()))
+        self.conditions = getattr(self._beside, "conditions", ())
         self.meters = tuple(getattr(self._beside, "meters", ()))
 
     @asynccontextmanager

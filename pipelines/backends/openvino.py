@@ -41,6 +41,9 @@ class Settings:
     precision: str = "auto"
     """f32, bf16, or auto: bf16 where the processor computes in it, which is faster and needs no calibration."""
     threads: int = 0
+    pinned: bool = True
+    """Whether OpenVINO binds its threads to cores. One that is asked now and then from a busy thread then waits for a
+    core that others use, instead of taking one that is free."""
     cache: str = ""
     timeout: float = 60.0
     """Seconds for one inference."""
@@ -140,6 +143,8 @@ class OpenVino:
         properties = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": mine.hint.upper()}
         if self._device == "CPU":
             properties["INFERENCE_NUM_THREADS"] = str(mine.threads or os.environ.get(THREADS, "1"))
+            if not mine.pinned:
+                properties["ENABLE_CPU_PINNING"] = "NO"
         if cache := mine.cache or os.environ.get(CACHE, ""):
             properties["CACHE_DIR"] = cache
         return properties

@@ -20,7 +20,10 @@ from pipelines.nuclei.model import BrokenModel, ModelFolder
 PROJECTOR = ("map/projector.xml", "map/projector.bin")
 REFERENCE, PLACES = "map/vectors.npy", "map/places.npy"
 FILES = (*PROJECTOR, REFERENCE, PLACES)
-BATCHES = (1024, 64, 1)
+BATCHES = (1024, 64, 32, 8, 1)
+FEW = 64
+IN_ONE_THREAD = 1 << 18
+"""Multiplications."""
 NEIGHBOURS = 5
 """Novelty is the mean distance to so many of the reference set."""
 WANTED = Signature(
@@ -38,7 +41,7 @@ class Atlas:
         self.folder = folder
         self.reach = Reach(limit=float(said["limit"]), expected=float(said["expected"]))
         self._predict = Predictor(
-            Blocking(OpenVino(self._files, Settings(precision="f32"))), ModelRef("cells-map"), WANTED
+            Blocking(OpenVino(self._files, Settings(precision="f32", pinned=False))), ModelRef("cells-map"), WANTED
         )
         self._predict.ready()
         self.reference: Vectors = _array(folder, REFERENCE)
@@ -77,9 +80,22 @@ def novelty(vectors: Vectors, reference: Vectors) -> NDArray[np.float32]:
     """See ``Atlas.novelty``. In blocks, so that memory is bounded."""
     result = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), 1024):
-        cosines = vectors[start : start + 1024] @ reference.T
+        cosines = products(vectors[start : start + 1024], reference)
         best = -np.partition(-cosines, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
         result[start : start + 1024] = 1 - best.mean(axis=1)
+    return result
+
+
+def products(vectors: Vectors, reference: Vectors) -> NDArray[np.float32]:
+    """The inner products of all pairs. Of few vectors in parts so small that OpenBLAS computes them in the caller's
+    thread: where others work on the same cores, waiting for its other threads takes a hundred times as long."""
+    if len(vectors) > FEW:
+        found: NDArray[np.float32] = vectors @ reference.T
+        return found
+    result = np.empty((len(vectors), len(reference)), np.float32)
+    step = max(1, IN_ONE_THREAD // max(1, vectors.size))
+    for start in range(0, len(reference), step):
+        np.matmul(vectors, reference[start : start + step].T, out=result[:, start : start + step])
     return result
 
 

@@ -7,15 +7,18 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from contracts.stream import Drop, Status
+from contracts.stream import Drop, GateList, Status
+from contracts.stream_decisions import DECIDED
 from pipelines.backends.errors import BackendError, Unavailable
 from pipelines.stream.correct import Corrections
-from pipelines.stream.inference import Groups
+from pipelines.stream.gates import Gates
+from pipelines.stream.inference import Groups, Then
+from pipelines.stream.judge import Judge, Judged
 from pipelines.stream.port import Findings
 from pipelines.stream.rules import Batcher, Frame, Lane
 
@@ -30,8 +33,9 @@ class Asked(Protocol):
     """What the engine needs of an inference."""
 
     at_once: int
+    version: str
 
-    async def ask(self, groups: Groups) -> Findings: ...
+    async def ask(self, groups: Groups, then: Then | None = None) -> Findings: ...
 
 
 def stamp() -> int:
@@ -49,6 +53,8 @@ class Line:
     lane: Lane
     corrections: Corrections
     name: str = ""
+    gates: bool = False
+    """Whether the source wants to know what gates say."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Something is to be said to the source."""
     room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,9 +85,14 @@ class Engine:
 
     name = "stream"
 
-    def __init__(self, inference: Asked, *, most: int = 32, deadline_ms: float = 4.0) -> None:
-        """A batch holds ``most`` frames, and its first waits ``deadline_ms`` for the others."""
-        self._inference = inference
+    def __init__(
+        self, inference: Asked, *, most: int = 32, deadline_ms: float = 4.0, gates: Gates | None = None
+    ) -> None:
+        """A batch holds ``most`` frames, and its first waits ``deadline_ms`` for the others. Without ``gates`` nothing
+        is ever decided."""
+        self._inference, self._gates = inference, gates
+        if gates is not None:
+            gates.on_change = self._gates_changed
         self._batcher: Batcher[Waiting] = Batcher(most, int(deadline_ms * 1e6))
         self._free = asyncio.Semaphore(inference.at_once)
         self._news = asyncio.Event()
@@ -101,9 +112,11 @@ class Engine:
         return len(self._batcher)
 
     @asynccontextmanager
-    async def line(self, window: int, corrections: Corrections, drop: Drop, name: str) -> AsyncIterator[Line]:
+    async def line(
+        self, window: int, corrections: Corrections, drop: Drop, name: str, gates: bool = False
+    ) -> AsyncIterator[Line]:
         """A source of frames, while the context is open."""
-        mine = Line(Lane(window, drop), corrections, name)
+        mine = Line(Lane(window, drop), corrections, name, gates)
         self.lines.add(mine)
         try:
             yield mine
@@ -158,7 +171,7 @@ class Engine:
             now = stamp()
             for _, frame in batch:
                 frame.batched = now
-            task = asyncio.create_task(self._deal_with(batch), name="stream batch")
+            task = asyncio.create_task(self._deal_with(batch, self._judge_of(batch)), name="stream batch")
             self._running.add(task)
             task.add_done_callback(self._done)
 
@@ -175,7 +188,27 @@ class Engine:
             except TimeoutError:
                 return
 
-    async def _deal_with(self, batch: list[Waiting]) -> None:
+    def _judge_of(self, batch: list[Waiting]) -> Judge | None:
+        """Who judges a batch; nobody, where there is no gate and no source wants to know."""
+        judge = self._gates.seen_by(self._inference.version) if self._gates is not None else None
+        return judge if judge is not None and (judge.gates or any(line.gates for line, _ in batch)) else None
+
+    def gates_now(self) -> GateList:
+        """By which frames that come now will be judged."""
+        return self._gates.seen_by(self._inference.version).said if self._gates is not None else GateList()
+
+    def _gates_changed(self) -> None:
+        for line in self.lines:
+            if line.gates:
+                line.changed.set()
+                self.tell_of_gates(line)
+
+    def tell_of_gates(self, line: Line) -> None:
+        """What is wrong with them, to a source that asked for decisions."""
+        if line.gates and self._gates is not None and self._gates.trouble:
+            line.tell(self._gates.trouble)
+
+    async def _deal_with(self, batch: list[Waiting], judge: Judge | None) -> None:
         self.batches += 1
         self.on_batch(len(batch))
         # Frames of one connection are of one kind; the order in a batch does not matter, that on a line is the lane's.
@@ -184,8 +217,11 @@ class Engine:
             by_line.setdefault(line, []).append(frame)
         frames = [frame for group in by_line.values() for frame in group]
         try:
-            findings = await self._asked(by_line)
+            findings = await self._asked(by_line, judge)
             self._answer(by_line, frames, findings)
+            if judge is not None and findings.judged is not None:
+                self._decided(by_line, frames, judge, findings.judged)
+            self._settle(by_line, dict(zip(map(id, frames), findings.sound.tolist(), strict=True)))
         except Exception as error:
             if not isinstance(error, BackendError):
                 log.exception("the model of the stream fails")
@@ -193,12 +229,13 @@ class Engine:
         for line in by_line:
             line.changed.set()
 
-    async def _asked(self, by_line: dict[Line, list[Frame]]) -> Findings:
+    async def _asked(self, by_line: dict[Line, list[Frame]], judge: Judge | None) -> Findings:
         """Frames wait, and so do their instruments, while the place is away."""
         groups = [(line.corrections, [frame.pixels for frame in group]) for line, group in by_line.items()]
+        then = None if judge is None or self._gates is None else partial(self._gates.judged, judge, clock=stamp)
         while True:
             try:
-                findings = await self._inference.ask(lambda: _corrected(groups))
+                findings = await self._inference.ask(lambda: _corrected(groups), then)
             except Unavailable as error:
                 if all(line.gone for line in by_line):
                     raise
@@ -216,8 +253,8 @@ class Engine:
         self.trouble = why
 
     def _answer(self, by_line: dict[Line, list[Frame]], frames: list[Frame], findings: Findings) -> None:
-        now = stamp()
-        sound = np.isfinite(findings.probabilities) & np.isfinite(findings.vectors).all(axis=1)
+        now = findings.judged.inferred if findings.judged is not None else stamp()
+        sound = findings.sound
         labels, probabilities = findings.labels.tolist(), findings.probabilities.tolist()
         vectors = findings.vectors.astype("<f4")
         for at, frame in enumerate(frames):
@@ -227,7 +264,16 @@ class Engine:
         if not sound.all():
             for line in by_line:
                 line.tell("the model gave NaN or infinity for some frames; its precision is too low, or it is damaged")
-        self._settle(by_line, dict(zip(map(id, frames), sound.tolist(), strict=True)))
+
+    def _decided(self, by_line: dict[Line, list[Frame]], frames: list[Frame], judge: Judge, judged: Judged) -> None:
+        assert self._gates is not None
+        self._gates.count(judge, judged)
+        size = DECIDED.size
+        wanted = {id(frame) for line, group in by_line.items() if line.gates for frame in group}
+        for at, frame in enumerate(frames):
+            if id(frame) in wanted:
+                frame.decision, frame.gates = judged.decisions[at], judge.said
+                frame.judged = judged.rows[at * size : (at + 1) * size]
 
     def _fail(self, by_line: dict[Line, list[Frame]], why: str) -> None:
         for line in by_line:

@@ -11,6 +11,7 @@ from contracts.edgex_frames import RESOURCE, Frames, frames_of
 from contracts.errors import Rejected, Unavailable
 from contracts.ports import Bus, Delivery
 from contracts.stream import NO_CLASS, Drop, Opening, Status
+from contracts.stream_decisions import Decision, decided_in
 from pipelines.stream.correct import Corrections
 from pipelines.stream.engine import Engine, Line, stamp
 from pipelines.stream.rules import Frame
@@ -36,7 +37,7 @@ class FromBus:
             lines: dict[int, Line] = {}
             for channels in (1, 3):
                 corrections = Corrections.of(Opening(width=side, height=side, channels=channels))
-                opened = engine.line(self._window, corrections, Drop.NEVER, f"the bus, {channels} channels")
+                opened = engine.line(self._window, corrections, Drop.NEVER, f"the bus, {channels} channels", gates=True)
                 lines[channels] = await stack.enter_async_context(opened)
             turn = asyncio.Lock()
 
@@ -66,6 +67,7 @@ class FromBus:
                 "class": classes[frame.label] if frame.label != NO_CLASS else "",
                 "probability": round(frame.probability, 6),
                 **{"received": frame.received, "batched": frame.batched, "inferred": frame.inferred, "sent": now},
+                **decided(frame),
             }
             for frame in done
         ]
@@ -85,6 +87,24 @@ class FromBus:
             answer, style=Style.EDGEX, correlation_id=found.correlation_id, request_id=str(uuid.uuid5(name, "r"))
         )
         await self._bus.publish(device_topic("cytobus-stream", profile, device, RESOURCE), body, key=device)
+
+
+def decided(frame: Frame) -> dict[str, object]:
+    """What the gates say of a frame, where any are known, and where it lies on the map."""
+    if frame.gates is None:
+        return {}
+    said = decided_in(frame.judged, 0, frame.decision)
+    place: dict[str, object] = {"x": said.place[0], "y": said.place[1]} if said.place is not None else {}
+    if not frame.gates.edition:
+        return place
+    names = dict(enumerate(frame.gates.names))
+    return {
+        **place,
+        "decision": Decision(frame.decision).name.lower(),
+        "accepting": [name for bit, name in names.items() if said.accepting >> bit & 1],
+        "rejecting": [name for bit, name in names.items() if said.rejecting >> bit & 1],
+        "decided": said.at,
+    }
 
 
 async def _answered(engine: Engine, lines: dict[int, Line], found: Frames, side: int) -> list[Frame]:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,16 @@ from pipelines.backends.errors import Mismatch
 from pipelines.backends.factory import backend
 from pipelines.backends.port import Backend, Immediate
 from pipelines.backends.tensors import Answer, ModelRef, Signature, fits
-from pipelines.stream.port import Findings, StreamModel
+from pipelines.stream.port import Findings, OnMap, StreamModel
 from pipelines.stream.rules import padded
+
+if TYPE_CHECKING:
+    from pipelines.stream.judge import Judged
 
 Groups = Callable[[], Sequence[NDArray[Any]]]
 """Makes the frames of a batch; each group (N, side, side, C) is of one kind of pixels. It is called in a thread."""
+Then = Callable[[Findings, str], "Judged | None"]
+"""Judges what a version of the model has said; it is called in a thread."""
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32)
 """Of batches, where models are compiled for each: as many as the backend keeps."""
 
@@ -46,18 +52,22 @@ class Inference:
         signature = await self.backend.load(self.ref)
         fits(self.ref, signature, self.model.wanted, self.backend.place)
         self.version = signature.versions[-1] if signature.versions else ""
+        if isinstance(self.model, OnMap):
+            await asyncio.get_running_loop().run_in_executor(self._thread, self.model.warm)
         side = self.model.side
         for size in self.sizes if self.here else (1,):
             await self.ask(partial(_black, size, side))
 
-    async def ask(self, groups: Groups) -> Findings:
-        """What the model says of the frames, group by group. Raises ``BackendError``."""
+    async def ask(self, groups: Groups, then: Then | None = None) -> Findings:
+        """What the model says of the frames, group by group, judged by ``then``. Raises ``BackendError``."""
+        loop = asyncio.get_running_loop()
         if self.here:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._now, groups)
-        tensor = await asyncio.get_running_loop().run_in_executor(self._thread, self._tensor, groups)
+            return await loop.run_in_executor(self._thread, self._now, groups, then)
+        tensor = await loop.run_in_executor(self._thread, self._tensor, groups)
         answer = await self.backend.infer(self.ref, {self._input: tensor})
         self.version = answer.version or self.version
-        return self._read(answer, len(tensor))
+        findings = self._read(answer, len(tensor))
+        return findings if then is None else await loop.run_in_executor(self._thread, self._judged, findings, then)
 
     async def close(self) -> None:
         """Let go of the place."""
@@ -68,14 +78,18 @@ class Inference:
     def _input(self) -> str:
         return self.model.wanted.inputs[0].name
 
-    def _now(self, groups: Groups) -> Findings:
+    def _now(self, groups: Groups, then: Then | None) -> Findings:
         assert isinstance(self.backend, Immediate)
         tensor = self._tensor(groups)
         number = len(tensor)
         missing = padded(number, self.sizes) - number
         if missing > 0:
             tensor = np.concatenate([tensor, np.zeros((missing, *tensor.shape[1:]), tensor.dtype)])
-        return self._read(self.backend.infer_now(self.ref, {self._input: tensor}), number)
+        findings = self._read(self.backend.infer_now(self.ref, {self._input: tensor}), number)
+        return findings if then is None else self._judged(findings, then)
+
+    def _judged(self, findings: Findings, then: Then) -> Findings:
+        return replace(findings, judged=then(findings, self.version))
 
     def _tensor(self, groups: Groups) -> NDArray[np.float32]:
         parts = [self.model.prepare(group) for group in groups()]

@@ -1,19 +1,23 @@
 """What the stream needs of a model, and how one is named."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.backends.tensors import Arrays, ModelRef, Signature
 
+if TYPE_CHECKING:
+    from pipelines.stream.judge import Judged
+
 KNOWN: Mapping[str, str] = {
     "bloodcells": "pipelines.bloodcells.classifier:BloodCells",
     "bloodcells-int8": "pipelines.bloodcells.classifier:BloodCells.int8",
+    "cells": "pipelines.embedding.streamed:StreamedCells",
 }
 """Models that come with the package: what the setting ``stream.model`` says, and what makes it. Others are named by
 ``package.module:Class``."""
@@ -26,6 +30,19 @@ class Findings:
     labels: NDArray[Any]
     probabilities: NDArray[np.float32]
     vectors: NDArray[np.float32]
+    places: Callable[[], NDArray[np.float32]] | None = None
+    """Makes the places on the map of cells, float32 (N, 2), of models that have one. It is called in the thread of the
+    model, and only where somebody wants to know."""
+    features: Mapping[str, Callable[[], NDArray[Any]]] = field(default_factory=dict)
+    """Make other columns (N), which bear the names that they have in the tables of cells."""
+    judged: "Judged | None" = None
+    """What gates say of them; not by the model."""
+
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """Of which frames all that was said are numbers, (N)."""
+        found: NDArray[np.bool_] = np.isfinite(self.probabilities) & np.isfinite(self.vectors).all(axis=1)
+        return found
 
 
 class StreamModel(Protocol):
@@ -51,6 +68,21 @@ class StreamModel(Protocol):
 
     def read(self, outputs: Arrays) -> Findings:
         """What the outputs say; what is not finite may be in them."""
+        ...
+
+
+@runtime_checkable
+class OnMap(Protocol):
+    """What a stream model has besides whose frames have places on the map of cells: gates that are drawn there can be
+    applied to it."""
+
+    measures: tuple[str, ...]
+    """Names of ``Findings.features``."""
+    map_of: str
+    """The version of the model to whose map the places belong, as cells of finished jobs and gates name it."""
+
+    def warm(self) -> None:
+        """Load what places need. Blocks. Raises ``BackendError``."""
         ...
 
 

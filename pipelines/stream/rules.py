@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from contracts.stream import NO_CLASS, Drop, Status
+from contracts.stream import NO_CLASS, Drop, GateList, Status
 
 ANSWERS = 32
 """Where frames may be dropped, so many windows of frames may wait for their answers, which leave in order only: behind
@@ -26,6 +26,11 @@ class Frame:
     label: int = NO_CLASS
     probability: float = 0.0
     vector: bytes = b""
+    decision: int = 0
+    judged: bytes = b""
+    """``contracts.stream_decisions.DECIDED``; empty: gates were not asked."""
+    gates: GateList | None = None
+    """By which it was judged."""
 
     def answer(self, status: Status) -> None:
         """What became of it."""

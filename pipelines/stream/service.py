@@ -22,8 +22,9 @@ from contracts.stream import PATH, Status, Welcome
 from pipelines.backends.errors import BackendError, Unavailable
 from pipelines.stream.engine import AGAIN, Engine
 from pipelines.stream.from_bus import FromBus
+from pipelines.stream.gates import Gates
 from pipelines.stream.inference import Inference
-from pipelines.stream.openapi import StreamInfo, operations
+from pipelines.stream.openapi import GatesInfo, StreamInfo, operations
 from pipelines.stream.rules import Frame
 from pipelines.stream.session import Session, Terms
 
@@ -52,10 +53,17 @@ class Stream:
 
     name = "stream"
 
-    def __init__(self, inference: Inference, limits: Limits = Limits(), bus: FromBus | None = None) -> None:
-        """Nothing is loaded before it runs. ``bus``: frames come from there, too."""
+    def __init__(
+        self,
+        inference: Inference,
+        limits: Limits = Limits(),
+        bus: FromBus | None = None,
+        gates: Gates | None = None,
+    ) -> None:
+        """Nothing is loaded before it runs. ``bus``: frames come from there, too; ``gates`` decide of frames."""
         self._inference, self._limits, self._bus = inference, limits, bus
-        self.engine = Engine(inference, most=limits.most, deadline_ms=limits.deadline_ms)
+        self.gates = gates or Gates(inference.model)
+        self.engine = Engine(inference, most=limits.most, deadline_ms=limits.deadline_ms, gates=self.gates)
         self._sessions: set[Session] = set()
         self._turned_away = 0
         self._loaded = asyncio.Event()
@@ -71,15 +79,25 @@ class Stream:
         )
         self.engine.on_batch = self._sizes.observe
         self.desks = (self,)
-        self.meters = (self._latency, self._sizes, self)
+        self.meters = (self._latency, self._sizes, self, self.gates)
 
     @property
     def trouble(self) -> str:
         """Why frames wait; empty when all is well."""
         return self._loading or self.engine.trouble
 
+    @property
+    def conditions(self) -> Sequence[Gates]:
+        """What health tells besides: whether the gates are those of now, where there are any or somebody asks."""
+        asked = any(session.opening is not None and session.opening.gates for session in self._sessions)
+        return (self.gates,) if asked or self.gates.judge.said.edition else ()
+
     def routes(self) -> list[BaseRoute]:
-        return [WebSocketRoute(PATH, self._enter), Route("/api/v1/streams", self._list, methods=["GET"])]
+        return [
+            WebSocketRoute(PATH, self._enter),
+            Route("/api/v1/streams", self._list, methods=["GET"]),
+            Route("/api/v1/streams/gates", self._list_gates, methods=["GET"]),
+        ]
 
     def operations(self) -> Any:
         """Its routes, described."""
@@ -91,6 +109,7 @@ class Stream:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._inference.close)
             await stack.enter_async_context(self.engine.running())
+            await stack.enter_async_context(self.gates.running())
             tasks = [asyncio.create_task(self._load(), name="stream model")]
             if self._bus is not None:
                 tasks.append(asyncio.create_task(self._follow_bus(), name="stream bus"))
@@ -126,6 +145,7 @@ class Stream:
                 gc.collect()
                 gc.freeze()
                 self._loading = ""
+                self.gates.seen_by(self._inference.version)
                 self._loaded.set()
                 return
 
@@ -186,6 +206,10 @@ class Stream:
             if session.opening is not None and session.line is not None
         ]
         return web.json([one.model_dump(mode="json", by_alias=True) for one in found])
+
+    async def _list_gates(self, request: Request) -> Response:
+        now = self.engine.gates_now() if self._loaded.is_set() else self.gates.judge.said
+        return web.json(GatesInfo.of(now, self.gates.counts(), self.gates.trouble), headers=web.NOT_CACHED)
 
     def collect(self) -> Iterable[Metric]:
         """What is here now, and what became of all frames."""

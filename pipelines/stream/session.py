@@ -13,6 +13,7 @@ from contracts.stream import (
     RESULT,
     End,
     Farewell,
+    GateList,
     Notice,
     Opening,
     Said,
@@ -23,6 +24,7 @@ from contracts.stream import (
     frames_in,
     number_of,
 )
+from contracts.stream_decisions import NOTHING
 from pipelines.stream.correct import Corrections
 from pipelines.stream.engine import Engine, Line, stamp
 from pipelines.stream.rules import Frame
@@ -62,6 +64,8 @@ class Session:
         self.line: Line | None = None
         self._ended = self._leaving = False
         self._patience = asyncio.timeout(None)
+        self._edition = 0
+        """Of the gates of which the instrument knows."""
 
     def leave(self) -> None:
         """The service stops: what is not answered yet will not be."""
@@ -88,9 +92,12 @@ class Session:
     async def _serve(self, opening: Opening, corrections: Corrections) -> None:
         window = max(1, min(self._terms.welcome.window, self._terms.most_bytes // opening.pixels))
         self.opening = opening
-        async with self._engine.line(window, corrections, opening.drop, opening.source) as line:
+        async with self._engine.line(window, corrections, opening.drop, opening.source, opening.gates) as line:
             self.line = line
-            await self._say(self._terms.welcome.model_copy(update={"window": window}))
+            gates = self._engine.gates_now() if opening.gates else None
+            self._edition = gates.edition if gates else 0
+            await self._say(self._terms.welcome.model_copy(update={"window": window, "gates": gates}))
+            self._engine.tell_of_gates(line)
             answering = asyncio.create_task(self._answer(line), name="stream answers")
             try:
                 await self._listen(line, opening)
@@ -178,7 +185,8 @@ class Session:
 
     async def _answer(self, line: Line) -> None:
         """Answers and notices, as they come, as fast as the instrument takes them."""
-        nothing = bytes(4 * self._terms.welcome.vector)
+        vector = bytes(4 * self._terms.welcome.vector)
+        nothing = (NOTHING if line.gates else b"", vector)
         try:
             while not line.gone:
                 await line.changed.wait()
@@ -186,7 +194,10 @@ class Session:
                 while line.notices:
                     text, number = line.notices.popleft()
                     await self._say(Notice(text=text, number=number))
-                if ready := line.lane.ready():
+                ready = line.lane.ready()
+                if line.gates:
+                    await self._tell_editions(ready)
+                if ready:
                     now = stamp()
                     async with asyncio.timeout(self._terms.idle_seconds):
                         await self._socket.send_bytes(b"".join([_packed(frame, now, nothing) for frame in ready]))
@@ -200,6 +211,15 @@ class Session:
             log.info("the stream of %s ends: %s", line.name or "an instrument", error or type(error).__name__)
             line.leave()
             raise _Gone from error
+
+    async def _tell_editions(self, ready: Sequence[Frame]) -> None:
+        """The gates of these results, and those of now, where the instrument does not know them yet."""
+        told: dict[int, GateList] = {frame.gates.edition: frame.gates for frame in ready if frame.gates is not None}
+        now = self._engine.gates_now()
+        for edition, gates in sorted((told | {now.edition: now}).items()):
+            if edition > self._edition:
+                self._edition = edition
+                await self._say(gates)
 
     async def _say(self, message: Said) -> None:
         await self._socket.send_text(message.model_dump_json())
@@ -229,12 +249,12 @@ class _Gone(Exception):
     """The instrument has left, or cannot be reached."""
 
 
-def _packed(frame: Frame, now: int, nothing: bytes) -> bytes:
+def _packed(frame: Frame, now: int, nothing: tuple[bytes, bytes]) -> bytes:
     # As ``contracts.stream.pack_result``, without making a Result of each.
     head = RESULT.pack(
         frame.number,
         frame.status or 0,
-        0,
+        frame.decision,
         frame.label,
         frame.probability,
         frame.received,
@@ -242,4 +262,4 @@ def _packed(frame: Frame, now: int, nothing: bytes) -> bytes:
         frame.inferred,
         now,
     )
-    return head + (frame.vector or nothing)
+    return head + (frame.judged or nothing[0]) + (frame.vector or nothing[1])

@@ -1,6 +1,7 @@
 """The words of the stream, and frames in EdgeX events."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,13 +11,16 @@ from contracts import cbor
 from contracts.edgex import BadMessage, Event, Reading, pack
 from contracts.edgex_frames import frames_event, frames_of, in_envelope
 from contracts.errors import BadRequest
+from contracts.gates import Action
 from contracts.stream import (
     NO_NUMBER,
     RESULT,
     Farewell,
+    GateList,
     Opening,
     Result,
     Status,
+    Welcome,
     decode,
     frames_in,
     number_of,
@@ -24,6 +28,8 @@ from contracts.stream import (
     pack_result,
     results_in,
 )
+from contracts.stream_client import StreamClient
+from contracts.stream_decisions import Decided, Decision
 
 NUMBERS = st.integers(0, 2**64 - 1)
 RESULTS = st.builds(
@@ -38,6 +44,16 @@ RESULTS = st.builds(
     sent=NUMBERS,
     vector=st.tuples(st.floats(width=32, allow_nan=False), st.floats(width=32, allow_nan=False)),
 )
+COORDINATE = st.floats(width=32, allow_nan=False)
+DECIDED = st.builds(
+    Decided,
+    decision=st.sampled_from(Decision),
+    at=NUMBERS,
+    accepting=NUMBERS,
+    rejecting=NUMBERS,
+    edition=NUMBERS,
+    place=st.none() | st.tuples(COORDINATE, COORDINATE),
+)
 ID = "11111111-1111-4111-8111-111111111111"
 
 
@@ -47,6 +63,39 @@ def test_results_survive_the_wire(results: list[Result]) -> None:
     if results:
         with pytest.raises(BadRequest, match="no whole number of results"):
             results_in(pack_result(results[0])[:-1], 2)
+
+
+@given(st.lists(st.builds(replace, RESULTS, decided=DECIDED), max_size=5))
+def test_what_gates_say_survives_the_wire(results: list[Result]) -> None:
+    message = b"".join(map(pack_result, results))
+    assert results_in(message, 2, gates=True) == results
+    assert len(message) == len(results) * 96
+
+
+def test_messages_that_say_nothing_of_gates_are_as_they_were_before_there_were_any() -> None:
+    welcome = Welcome(window=1, model="m", model_version="1", classes=())
+    for message in (Opening(), welcome):
+        assert "gates" not in message.model_dump_json()
+        assert decode(message.model_dump_json()) == message
+    gates = GateList(edition=3, names=("a",), not_applied={"b": "why"})
+    for message in (Opening(gates=True), welcome.model_copy(update={"gates": gates}), gates):
+        assert decode(message.model_dump_json()) == message
+
+
+async def test_a_client_knows_the_gates_of_the_edition_by_which_a_frame_was_decided() -> None:
+    opening, first = Opening(gates=True), GateList(edition=1, names=("a", "b"))
+    client = StreamClient(None, opening, Welcome(window=1, model="m", model_version="", classes=(), gates=first))
+    client._hear(GateList(edition=2, names=("b",)).model_dump_json())  # noqa: SLF001
+    accepted, rejected = Action.ACCEPT, Action.REJECT
+
+    def said(**decided: int) -> dict[str, Action]:
+        return client.decisions(Result(1, Status.CLASSIFIED, decided=Decided(**decided)))
+
+    assert said(accepting=1, rejecting=2, edition=1) == {"a": accepted, "b": rejected}
+    assert said(accepting=1, edition=2) == {"b": accepted}
+    assert said(accepting=1, edition=9) == {}
+    assert client.decisions(Result(1, Status.CLASSIFIED)) == {}
+    assert client.gates.edition == 2
 
 
 @given(st.lists(st.tuples(NUMBERS, st.binary(min_size=7, max_size=7)), min_size=1, max_size=5))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,18 +70,18 @@ def inference(address: str = "openvino") -> Inference:
 class Gated(Inference):
     """Batches wait, each at its own gate, until the test opens it; they are asked in any order then."""
 
-    def __init__(self, at_once: int = 1) -> None:
-        super().__init__(Shades(), Address())
+    def __init__(self, at_once: int = 1, model: Shades | None = None) -> None:
+        super().__init__(model or Shades(), Address())
         self.at_once, self.sizes = at_once, (32,)
         self.gates: list[asyncio.Event] = []
         self.open = True
 
-    async def ask(self, groups: Any) -> Findings:
+    async def ask(self, groups: Any, then: Any = None) -> Findings:
         if not self.open:
             gate = asyncio.Event()
             self.gates.append(gate)
             await gate.wait()
-        return await super().ask(groups)
+        return await super().ask(groups, then)
 
     def release(self) -> None:
         """From now on nothing waits."""
@@ -92,3 +93,20 @@ class Gated(Inference):
 def frame(value: int, channels: int = 1) -> bytes:
     """A frame of one grey level."""
     return bytes([value]) * (SIDE * SIDE * channels)
+
+
+class MappedShades(Shades):
+    """Their places are (brightness 0..1, 0) on the map of the model of version 1."""
+
+    measures, map_of = ("novelty",), "1"
+
+    def warm(self) -> None:
+        """Nothing is needed."""
+
+    def read(self, outputs: Mapping[str, Any]) -> Findings:
+        found = super().read(outputs)
+        brightness = np.exp(found.vectors[:, 0])
+        novelty = {"novelty": lambda: 1 - brightness}
+        return replace(
+            found, places=lambda: np.stack([brightness, np.zeros_like(brightness)], axis=1), features=novelty
+        )
