@@ -29,6 +29,8 @@ class FromBus:
     def __init__(self, bus: Bus, topic: str, window: int = 256) -> None:
         """``window`` frames of one event are in hand at once."""
         self._bus, self._topic, self._window = bus, topic, window
+        self.listening = False
+        """What is published from now on is heard."""
 
     @asynccontextmanager
     async def running(self, engine: Engine, classes: Sequence[str], side: int) -> AsyncIterator[None]:
@@ -51,9 +53,11 @@ class FromBus:
                 await self._publish(found, done, classes)
 
             await stack.enter_async_context(self._bus.subscribe(GROUP, {self._topic: on_event}))
+            self.listening = True
             try:
                 yield
             finally:
+                self.listening = False
                 for line in lines.values():
                     line.leave()  # whoever waits for answers gives its event back
 

@@ -62,10 +62,11 @@ async def listened(bus: Bus) -> AsyncIterator[list[dict]]:
 
 
 async def test_frames_of_an_event_are_answered_on_the_bus_in_order(bus: Bus) -> None:
-    stream = Stream(inference(), Limits(deadline_ms=1.0), FromBus(bus, TOPIC, window=8))
+    from_bus = FromBus(bus, TOPIC, window=8)
+    stream = Stream(inference(), Limits(deadline_ms=1.0), from_bus)
     async with listened(bus) as seen, stream.running():
         await stream.ready()
-        await eventually(lambda: len(stream.engine.lines) == 2)
+        await eventually(lambda: from_bus.listening)
         colour = [frame(200, channels=3), frame(10), b"no frame", frame(220)]
         await bus.publish(SENT_ON, event(1, *[frame(level) for level in range(1, 31)]))
         await bus.publish(SENT_ON, in_envelope(event(2, *colour), "c-2"), key="sorter-1")
@@ -91,13 +92,13 @@ async def test_frames_of_an_event_are_answered_on_the_bus_in_order(bus: Bus) -> 
 async def test_an_event_that_was_not_answered_when_the_stream_stopped_comes_again(bus: Bus, carrier) -> None:
     if not carrier.has_server:
         pytest.skip("the bus of one process ends with it")
-    gated = Gated()
-    stopped = Stream(gated, Limits(deadline_ms=1.0), FromBus(bus, TOPIC))
+    gated, from_bus = Gated(), FromBus(bus, TOPIC)
+    stopped = Stream(gated, Limits(deadline_ms=1.0), from_bus)
     async with listened(bus) as seen:
         async with stopped.running():
             await stopped.ready()
             gated.open = False
-            await eventually(lambda: len(stopped.engine.lines) == 2)
+            await eventually(lambda: from_bus.listening)
             await bus.publish(SENT_ON, event(4, frame(9)))
             await eventually(lambda: gated.gates)
         assert seen == []
