@@ -16,8 +16,6 @@ SMALL = 20_000
 """Up to here looking at every vector takes less than a millisecond or two."""
 LEAST = 1000
 """Below there is nothing to learn lists from, whatever is wanted."""
-MANY_LISTS = 16_384
-"""From here on the lists' centres are found by a graph, not one by one."""
 TRAINING = 40
 """Vectors for each list that its centre is learned from."""
 
@@ -38,8 +36,12 @@ class Kind:
     @property
     def recipe(self) -> str:
         """For FAISS's ``index_factory``; empty where there is nothing to make. ``np``: codes are not also put into an
-        order that a search by Hamming distance would use; that takes minutes and is not used."""
-        centres = f"IVF{self.lists}{'_HNSW32' if self.lists >= MANY_LISTS else ''}"
+        order that a search by Hamming distance would use; that takes minutes and is not used.
+
+        Each query is compared with all centres of lists, 0.3 ms for 16 384 of them: a graph over these (``_HNSW32``)
+        finds some in a third of that, but with inner products it came to 400 of them and no farther, and a search in
+        10 M vectors went to all of these and still missed its recall."""
+        centres = f"IVF{self.lists}"
         forms = {FLAT: "", SQ8: f"{centres},SQ8", PQ: f"{centres},PQ{self.pieces}x8np", HNSW: "HNSW32_SQ8"}
         return forms[self.name]
 
