@@ -145,7 +145,8 @@ def distilled(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-    return network.eval()
+    network.eval()
+    return network
 
 
 def add_map(folder: Path, model: Fitted, projector: Projector, near: Vectors, figures: dict[str, Any]) -> Path:
