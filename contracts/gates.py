@@ -78,6 +78,8 @@ class Gate(BaseModel):
     id: str
     name: str
     rule: Rule
+    map: int = 0
+    """The version of the map by which it goes; 0: that which came with the model, or none."""
 
 
 def inside(x: float, y: float, polygon: Sequence[tuple[float, float]]) -> bool:

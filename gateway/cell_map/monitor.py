@@ -12,8 +12,9 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from contracts.errors import AppError, NotFound
+from contracts.gates import Rule
 from gateway.cell_map.charts import Charts, Drift
-from gateway.cell_map.places import Move, Places
+from gateway.cell_map.places import NOVELTY, Move, Places
 from gateway.cell_map.points import Points
 from gateway.cell_map.rules import Floats
 from gateway.cell_map.said import OffMap
@@ -82,6 +83,13 @@ class Monitor:
             if one.drifted
         ]
         return "; ".join(filter(None, [self._broken, *found]))
+
+    async def map_of(self, rule: Rule) -> int:
+        """The version of the map by which a rule goes; 0: that which came with the model, or it goes by none."""
+        models = [rule.model] if rule.model else list(self._points.names["model"].all)
+        if not rule.polygon and NOVELTY not in (bound.feature for bound in rule.bounds):
+            return 0
+        return max([await asyncio.to_thread(self._charts.version, model) for model in models], default=0)
 
     def told(self) -> list[OffMap]:
         """For the page."""

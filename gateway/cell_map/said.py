@@ -106,7 +106,8 @@ class NewGate(Body):
 
 
 class Gate(Body):
-    """A rule that is applied to every cell that comes. ``microseconds`` is what a cell took on average."""
+    """A rule that is applied to every cell that comes. ``microseconds`` is what a cell took on average; ``map``: the
+    version of the map by which it goes, 0: that which came with the model, or none."""
 
     id: str
     name: str
@@ -116,6 +117,7 @@ class Gate(Body):
     accepted: int = 0
     rejected: int = 0
     microseconds: float = 0.0
+    map: int = 0
 
 
 class Decision(Body):

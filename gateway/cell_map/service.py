@@ -30,7 +30,7 @@ from gateway.cell_map.monitor import Monitor
 from gateway.cell_map.places import Move, joined
 from gateway.cell_map.points import Points, Wanted
 from gateway.cell_map.rules import histogram, packed, spread
-from gateway.cell_map.said import INT64, About, AskedSelection, Bars, Export, Group, NewGate, NewGroup, Selected
+from gateway.cell_map.said import INT64, About, AskedSelection, Bars, Export, Gate, Group, NewGate, NewGroup, Selected
 from gateway.cell_map.store import MapStore
 from gateway.files import GatewayFiles
 
@@ -280,13 +280,16 @@ class MapRoutes:
         return web.reply()
 
     async def on_gates(self, _request: Request) -> Response:
-        return web.json(await self._store.gates(), headers=web.NOT_CACHED)
+        return web.json([await self._mapped(one) for one in await self._store.gates()], headers=web.NOT_CACHED)
+
+    async def _mapped(self, gate: Gate) -> Gate:
+        return gate.model_copy(update={"map": await self._monitor.map_of(gate.rule)}) if self._monitor else gate
 
     async def on_make_gate(self, request: Request) -> Response:
         said = read(NewGate, without_nul(await web.body_of(request, LARGEST)), request)
         made = await self._store.make_gate(said.name.strip(), said.rule, web.actor(request))
         await self._announce_gates()
-        return web.json(made, 201, web.NOT_CACHED)
+        return web.json(await self._mapped(made), 201, web.NOT_CACHED)
 
     async def on_drop_gate(self, request: Request) -> Response:
         await self._store.drop_gate(request.path_params["gate"])

@@ -34,12 +34,16 @@ class Known:
     """Whether frames have places on the map."""
     features: tuple[str, ...] = ()
 
-    def lacks(self, rule: Rule) -> str:
-        """Why a rule says nothing of the frames of this model; empty: it does."""
+    def lacks(self, gate: Gate) -> str:
+        """Why a gate says nothing of the frames of this model; empty: it does."""
+        rule = gate.rule
         if rule.model and rule.model != self.model:
             return f"belongs to the map of model {rule.model}; frames are seen by {self.model or 'another'}"
         if rule.polygon and not self.places:
             return "goes by places on the map, which frames of this model do not have"
+        if gate.map and (rule.polygon or any(bound.feature in self.features for bound in rule.bounds)):
+            anew = f"goes by the map that the gateway has fitted anew (version {gate.map}), which this stream has not"
+            return f"{anew}: delete the gate, or choose a model with that map"
         missing = sorted({one.feature for one in rule.bounds} - {PROBABILITY, *self.features})
         return f"goes by {', '.join(missing)}, which a stream does not measure" if missing else ""
 
@@ -69,7 +73,7 @@ class Judge:
         self, known: Known, edition: int = 0, gates: Sequence[Gate] = (), strange: Mapping[str, str] | None = None
     ) -> None:
         """``strange``: gates that are not understood, and why."""
-        lacking = {gate.name: known.lacks(gate.rule) for gate in gates}
+        lacking = {gate.name: known.lacks(gate) for gate in gates}
         fitting = [gate for gate in gates if not lacking[gate.name]]
         self.gates = tuple(fitting[:MOST_GATES])
         self.known = known

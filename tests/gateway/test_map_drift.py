@@ -92,6 +92,10 @@ async def test_a_map_that_no_longer_fits_is_fitted_anew_and_all_cells_move(datab
         await shows(client, 120)
         assert (await xs(client) > 98).all(), "a new cell lies where the new map has it"
         assert maps.refits == 1
+        for name, rule in (("drawn", {"Polygon": AROUND_BURR}), ("named", {"Classes": ["burr"]})):
+            await client.post(f"{MAP}/gates", json={"Name": name, "Rule": rule})
+        gates = {one["Name"]: one["Map"] for one in (await client.get(f"{MAP}/gates")).json()}
+        assert gates == {"drawn": 1, "named": 0}
     async with running(database, files.root, FakeJobs(), charts=maps, every=60) as client:
         await shows(client, 120)
         assert (await xs(client) > 98).all()

@@ -101,10 +101,14 @@ def test_a_cell_without_a_place_is_not_within_a_polygon() -> None:
         ({"Polygon": SQUARE}, Known("bloodcells/1", CLASSES), "goes by places on the map, which frames of this model"),
         ({"Bounds": [{"Feature": "area", "Least": 9}]}, KNOWN, "goes by area, which a stream does not measure"),
         ({"Bounds": [{"Feature": "novelty"}]}, Known("x/1", CLASSES), "goes by novelty, which a stream does not"),
+        ({"Polygon": SQUARE, "Map": 2}, KNOWN, "goes by the map that the gateway has fitted anew (version 2)"),
+        ({"Bounds": [{"Feature": "novelty"}], "Map": 2}, KNOWN, "(version 2), which this stream has not"),
     ],
 )
 def test_a_gate_that_cannot_be_applied_is_named_with_the_reason_and_decides_nothing(rule, known, why) -> None:
-    judge = Judge(known, 1, [gate("this", **rule), gate("burrs", Classes=["burr"])], {"odd": "is not understood here"})
+    this = gate("this", **{name: value for name, value in rule.items() if name != "Map"})
+    this = this.model_copy(update={"map": rule.get("Map", 0)})
+    judge = Judge(known, 1, [this, gate("burrs", Classes=["burr"])], {"odd": "is not understood here"})
     assert judge.said.names == ("burrs",)
     assert why in judge.said.not_applied["this"]
     assert judge.said.not_applied["odd"] == "is not understood here"
