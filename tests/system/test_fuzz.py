@@ -12,7 +12,7 @@ from tests.support.instance import Instance
 from tests.support.laboratory import Laboratory
 from tests.support.mosquitto import Mosquitto
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
 SEED = None if "FUZZ_EXAMPLES" in os.environ else 1
 SERVICES = (
     *("file-receiver-gateway", "file-sender-gateway", "file-receiver-oem", "file-watcher", "data-organizer"),
