@@ -41,9 +41,6 @@ class Settings:
     precision: str = "auto"
     """f32, bf16, or auto: bf16 where the processor computes in it, which is faster and needs no calibration."""
     threads: int = 0
-    pinned: bool = True
-    """Whether OpenVINO binds its threads to cores. One that is asked now and then from a busy thread then waits for a
-    core that others use, instead of taking one that is free."""
     cache: str = ""
     timeout: float = 60.0
     """Seconds for one inference."""
@@ -143,8 +140,9 @@ class OpenVino:
         properties = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": mine.hint.upper()}
         if self._device == "CPU":
             properties["INFERENCE_NUM_THREADS"] = str(mine.threads or os.environ.get(THREADS, "1"))
-            if not mine.pinned:
-                properties["ENABLE_CPU_PINNING"] = "NO"
+            # By default threads are bound to cores, those of each process to the same: two workers then share the first
+            # core while the second idles, and one that is asked now and then waits for a core that others use.
+            properties["ENABLE_CPU_PINNING"] = "NO"
         if cache := mine.cache or os.environ.get(CACHE, ""):
             properties["CACHE_DIR"] = cache
         return properties

@@ -25,7 +25,9 @@ class TritonPythonModel:
             raise RuntimeError(f"the Python backend needs numpy<2, this is {np.__version__}: pip install 'numpy<2'")
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
-        self._settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1"}
+        # Instances are processes of their own, each of which would be bound to the same core.
+        bound = {"ENABLE_CPU_PINNING": "NO"}
+        self._settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1", **bound}
         for name in self._settings.keys() & config.get("parameters", {}).keys():
             self._settings[name] = config["parameters"][name]["string_value"]
         self._inputs = [one["name"] for one in config["input"]]

@@ -41,7 +41,7 @@ class Atlas:
         self.folder = folder
         self.reach = Reach(limit=float(said["limit"]), expected=float(said["expected"]))
         self._predict = Predictor(
-            Blocking(OpenVino(self._files, Settings(precision="f32", pinned=False))), ModelRef("cells-map"), WANTED
+            Blocking(OpenVino(self._files, Settings(precision="f32"))), ModelRef("cells-map"), WANTED
         )
         self._predict.ready()
         self.reference: Vectors = _array(folder, REFERENCE)

@@ -143,7 +143,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(models: Path)
             checked_device(bad, there)
 
 
-def test_precision_threads_hint_and_cache_are_said_never_left_to_the_default(
+def test_precision_threads_hint_pinning_and_cache_are_said_never_left_to_the_default(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CYTOBUS_INFERENCE_THREADS", "2")
@@ -159,6 +159,7 @@ def test_precision_threads_hint_and_cache_are_said_never_left_to_the_default(
         "INFERENCE_PRECISION_HINT": "bf16",
         "INFERENCE_NUM_THREADS": "1",
         "PERFORMANCE_HINT": "THROUGHPUT",
+        "ENABLE_CPU_PINNING": "NO",
         "CACHE_DIR": str(tmp_path),
     }
     asked = OpenVino(repository(models), Settings.of(parsed("openvino"), "f32"))
