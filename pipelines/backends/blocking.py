@@ -18,6 +18,7 @@ class Blocking:
 
     def __init__(self, backend: Backend) -> None:
         self.backend, self.place = backend, backend.place
+        self._here = backend if isinstance(backend, Immediate) else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
 
@@ -27,14 +28,14 @@ class Blocking:
 
     def load(self, ref: ModelRef) -> Signature:
         """See ``Backend.load``."""
-        if isinstance(self.backend, Immediate):
-            return self.backend.load_now(ref)
+        if self._here is not None:
+            return self._here.load_now(ref)
         return self._wait(self.backend.load(ref))
 
     def infer(self, ref: ModelRef, inputs: Arrays) -> Answer:
         """See ``Backend.infer``."""
-        if isinstance(self.backend, Immediate):
-            return self.backend.infer_now(ref, inputs)
+        if self._here is not None:
+            return self._here.infer_now(ref, inputs)
         return self._wait(self.backend.infer(ref, inputs))
 
     def several(self, ref: ModelRef, inputs: Iterable[Arrays], at_once: int) -> Iterator[Answer]:

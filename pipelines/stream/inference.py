@@ -38,7 +38,8 @@ class Inference:
         self.model = model
         self.backend: Backend = backend(address, model.source, model.precision)
         self.ref = ModelRef(address.text("model", model.name), address.text("version", ""))
-        self.here = isinstance(self.backend, Immediate)
+        self._immediate = self.backend if isinstance(self.backend, Immediate) else None
+        self.here = self._immediate is not None
         self.at_once = 1 if self.here else 4
         self.version = ""
         self.sizes = SIZES
@@ -79,13 +80,13 @@ class Inference:
         return self.model.wanted.inputs[0].name
 
     def _now(self, groups: Groups, then: Then | None) -> Findings:
-        assert isinstance(self.backend, Immediate)
+        assert self._immediate is not None
         tensor = self._tensor(groups)
         number = len(tensor)
         missing = padded(number, self.sizes) - number
         if missing > 0:
             tensor = np.concatenate([tensor, np.zeros((missing, *tensor.shape[1:]), tensor.dtype)])
-        findings = self._read(self.backend.infer_now(self.ref, {self._input: tensor}), number)
+        findings = self._read(self._immediate.infer_now(self.ref, {self._input: tensor}), number)
         return findings if then is None else self._judged(findings, then)
 
     def _judged(self, findings: Findings, then: Then) -> Findings:
