@@ -73,8 +73,9 @@ def test_filters_narrow_and_pages_lead_on_and_back(visit, instance):
 def test_it_speaks_chinese_and_can_be_dark(visit):
     page = visit(locale="zh-CN").go("/")
     expect(page.get_by_role("heading", name="作业")).to_be_visible()
+    page.locator("html[data-ready]").wait_for()
     page.get_by_label("主题").select_option("dark")
-    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.locator("html[data-ready]")).to_have_attribute("data-theme", "dark")  # the page listens by now
     page.get_by_label("语言").select_option("en")
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")

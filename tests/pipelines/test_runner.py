@@ -371,7 +371,7 @@ async def test_without_room_for_outputs_nothing_is_claimed_and_jobs_say_why(hous
             return (await house.one()).reason == f"waits for room on the disk of {tmp_path}"
 
         await eventually(waits)
-        assert "99 MB free" in runner.desks[0].trouble
+        await eventually(lambda: "99 MB free" in runner.desks[0].trouble)
         assert workers.requests == []
         tank.free_mb = 101
         await eventually(lambda: workers.requests)

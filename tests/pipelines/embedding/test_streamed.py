@@ -159,7 +159,7 @@ def test_an_encoder_without_a_map_gives_no_places_and_gates_on_maps_are_not_appl
     assert (found.labels.tolist(), found.places) == ([0, 1], None)
     judge = Gates(model).seen_by("7")
     drawn = Gate.model_validate({"Id": "1", "Name": "a", "Rule": {"Polygon": [[0, 0], [1, 0], [0, 1]]}})
-    assert "goes by places" in judge.known.lacks(drawn.rule)
+    assert "goes by places" in judge.known.lacks(drawn)
 
 
 def test_a_damaged_map_or_another_version_is_named(tmp_path: Path) -> None:
